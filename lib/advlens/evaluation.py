@@ -1,0 +1,139 @@
+"""What an attack achieved, judged on the images it returned.
+
+>>> wilson_interval(90, 100)
+(0.8256..., 0.9447...)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, NamedTuple, Sequence
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from advlens import geometry
+from advlens.attacks.losses import margin
+from advlens.inputs import check_eps, check_images, check_labels, check_logits, frozen
+
+Attack = Callable[..., Tensor]
+
+
+class Rate(NamedTuple):
+    """A share of n images with its 95 % Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} (95 %: {self.low:.1%} to {self.high:.1%}, n = {self.n:,})"
+
+
+class Evaluation(NamedTuple):
+    """Per image, each (N,): success, the four norms of the perturbation, and the margin.
+
+    margin: best other logit minus the logit of y; positive where y is not predicted.
+    For a target, -margin is how safely it is reached.
+    """
+
+    success: Tensor
+    l0: Tensor
+    l1: Tensor
+    l2: Tensor
+    linf: Tensor
+    margin: Tensor
+
+
+class Curve(NamedTuple):
+    """Accuracy under attack, one entry per eps, ascending, with 95 % Wilson intervals."""
+
+    eps: list[float]
+    accuracy: list[float]
+    low: list[float]
+    high: list[float]
+    n: int
+
+
+def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % interval for a share of `hits` among `n` (wilson1927).
+
+    Unlike p +- 1.96 sd it stays inside [0, 1] and is not empty at 0 % and 100 %.
+    """
+    if not 0 <= hits <= n or n == 0:
+        raise ValueError(f"hits = {hits} of n = {n}: give 0 <= hits <= n with n > 0")
+    p, spread = hits / n, z * z / n
+    centre = (p + spread / 2) / (1 + spread)
+    half = z * math.sqrt(p * (1 - p) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def rate(hits: Tensor) -> Rate:
+    """The share of True in a bool tensor (N,), with its interval."""
+    return Rate(hits.float().mean().item(), *wilson_interval(int(hits.sum()), len(hits)), len(hits))
+
+
+def logits(model: nn.Module, x: Tensor, batch_size: int = 500) -> Tensor:
+    """The model's logits (N, classes) in evaluation mode, batch by batch, without gradients."""
+    with frozen(model), torch.no_grad():
+        return torch.cat([model(part) for part in x.split(batch_size)])
+
+
+def evaluate(model: nn.Module, x: Tensor, adversarial: Tensor, y: Tensor, *, targeted: bool = False) -> Evaluation:
+    """Judge adversarial images (N, C, H, W) against the clean ones x and labels y (or targets).
+
+    Everything is computed anew from the images that were returned; nothing is taken
+    from the attack.  Raises TypeError or ValueError for input outside the contract.
+    """
+    check_images(x)
+    check_images(adversarial)
+    check_labels(y, len(x))
+    if adversarial.shape != x.shape:
+        raise ValueError(f"adversarial has shape {tuple(adversarial.shape)}, x has {tuple(x.shape)}: they must agree")
+    z = logits(model, adversarial)
+    check_logits(z, x, y)
+    hit = z.argmax(1) == y
+    d = adversarial - x
+    return Evaluation(hit if targeted else ~hit, *(geometry.norm(d, p) for p in ("l0", "l1", "l2", "linf")), margin(z, y))
+
+
+def robust_accuracy(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, *, batch_size: int = 500, progress: bool = False) -> Rate:
+    """Share of images that are classified right and stay so under `attack(model, x, y)`."""
+    return rate(_standing(model, x, y, torch.ones_like(y, dtype=torch.bool), attack, batch_size, progress))
+
+
+def robust_curve(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: Sequence[float], *,
+                 batch_size: int = 500, progress: bool = False) -> Curve:
+    """Accuracy under `attack(model, x, y, eps=e)` for each e of the ascending `eps`.
+
+    An example for a small eps is one for every larger eps, so only the images that still
+    stand are attacked again, and the curve never rises.  eps = 0 is the clean accuracy.
+    Raises ValueError when eps does not ascend.
+    """
+    eps = [float(e) for e in eps]
+    if not eps or any(a >= b for a, b in zip(eps, eps[1:])):
+        raise ValueError(f"eps = {eps}: give ascending values, each once")
+    for e in eps:
+        check_eps(e, x)
+    standing, rates = torch.ones_like(y, dtype=torch.bool), []
+    for e in tqdm(eps, desc="eps", disable=not progress):
+        strike = (lambda model, x, y: x) if e == 0 else (lambda model, x, y: attack(model, x, y, eps=e))
+        standing = _standing(model, x, y, standing, strike, batch_size, progress)
+        rates.append(rate(standing))
+    return Curve(eps, [r.value for r in rates], [r.low for r in rates], [r.high for r in rates], len(y))
+
+
+def _standing(model, x, y, standing: Tensor, attack: Attack, batch_size: int, progress: bool) -> Tensor:
+    """Which of the images that stand (N,) are classified right and withstand the attack."""
+    check_images(x)
+    check_labels(y, len(x))
+    standing = standing.clone()
+    rows = standing.nonzero().squeeze(1)
+    if len(rows):  # who is wrong already need not be attacked
+        standing[rows] = logits(model, x[rows]).argmax(1) == y[rows]
+        rows = standing.nonzero().squeeze(1)
+    for part in tqdm(rows.split(batch_size), desc="attack", unit="batch", leave=False, disable=not progress or len(rows) <= batch_size):
+        standing[part] = logits(model, attack(model, x[part], y[part])).argmax(1) == y[part]
+    return standing

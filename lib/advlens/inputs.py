@@ -1,0 +1,82 @@
+"""What every public function checks first: images, labels, eps, and the state of the model."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+
+class ProbabilitiesWarning(UserWarning):
+    """The model seems to return probabilities instead of logits."""
+
+
+def check_images(x: Tensor) -> None:
+    """Raise unless x is (N, C, H, W), floating point, finite, in [0, 1] and not empty."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x is a {type(x).__name__}; give a float tensor (N, C, H, W) in [0, 1]")
+    if not x.is_floating_point():
+        raise TypeError(f"x is {x.dtype}; give floats in [0, 1], for example x.float() / 255")
+    if x.ndim != 4:
+        raise ValueError(f"x has shape {tuple(x.shape)}; give (N, C, H, W), for one image x.unsqueeze(0)")
+    if x.numel() == 0:
+        raise ValueError(f"x is empty, its shape is {tuple(x.shape)}; give at least one image")
+    low, high = x.min().item(), x.max().item()
+    if math.isnan(low) or math.isnan(high):
+        raise ValueError("x holds NaN")
+    if low < 0 or high > 1:
+        raise ValueError(f"x lies in [{low:.4g}, {high:.4g}]; pixels belong in [0, 1] (normalisation is the model's first layer)")
+
+
+def check_labels(y: Tensor, n: int, name: str = "y") -> None:
+    """Raise unless y is (n,), int64 and not negative."""
+    if not isinstance(y, Tensor) or y.dtype != torch.int64:
+        given = y.dtype if isinstance(y, Tensor) else type(y).__name__
+        raise TypeError(f"{name} is {given}; give int64 class numbers of shape ({n},)")
+    if y.shape != (n,):
+        raise ValueError(f"{name} has shape {tuple(y.shape)} for {n} images; give ({n},)")
+    if y.min() < 0:
+        raise ValueError(f"{name} holds {y.min().item()}; class numbers start at 0")
+
+
+def check_logits(logits: Tensor, x: Tensor, y: Tensor) -> None:
+    """Raise when the model's output does not fit x and y; warn when it looks like probabilities."""
+    if logits.ndim != 2 or len(logits) != len(x):
+        raise ValueError(f"the model returns shape {tuple(logits.shape)} for {len(x)} images; logits are (N, classes)")
+    if y.max() >= logits.shape[1]:
+        raise ValueError(f"y holds {y.max().item()}, but the model has {logits.shape[1]} classes (0 to {logits.shape[1] - 1})")
+    if torch.isnan(logits).any():
+        raise ValueError("the model returns NaN")
+    if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-3):
+        warnings.warn("the model's outputs are positive and sum to 1: they look like probabilities. Attacks need logits; "
+                      "remove the softmax.", ProbabilitiesWarning, stacklevel=3)
+
+
+def check_eps(eps: float | Tensor, x: Tensor, name: str = "eps") -> Tensor:
+    """eps as an (N,) tensor on the device of x.  Raise unless it is a number or (N,), finite and >= 0."""
+    values = torch.as_tensor(eps, dtype=x.dtype, device=x.device)
+    if values.ndim > 1 or (values.ndim == 1 and len(values) != len(x)):
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; give one number, or ({len(x)},), one for each image")
+    if not torch.isfinite(values).all() or (values < 0).any():
+        raise ValueError(f"{name} = {values.tolist()}; it must be finite and not negative, in pixel units of [0, 1]")
+    return values.expand(len(x))
+
+
+@contextlib.contextmanager
+def frozen(model: nn.Module):
+    """Evaluation mode and no parameter gradients inside; everything as it was afterwards, also after an exception."""
+    modes = [(m, m.training) for m in model.modules()]
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        model.eval()
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)

@@ -1,0 +1,77 @@
+"""How each committed checkpoint was trained: `advlens record checkpoint-lenet-mnist`.
+
+float16 on disk halves the size; every accuracy in a card is measured after the
+rounding, on the network that `models.pretrained` gives.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from advlens import data, models, records, training
+from advlens.evaluation import wilson_interval
+
+adam = partial(torch.optim.Adam, weight_decay=1e-5)
+sgd = partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+
+def _recipe(network, epochs, optimizer, peak, augment=None, bfloat16=False, batch_size=128):
+    return {"network": network, "fit": dict(epochs=epochs, optimizer=optimizer, learning_rate=training.one_cycle(peak, epochs),
+                                            augment=augment, bfloat16=bfloat16, batch_size=batch_size)}
+
+
+digits, photos = training.shift(2), training.flip_and_shift(4)
+RECIPES = {
+    "lenet-mnist": _recipe("lenet", 20, adam, 4e-3, digits),
+    "mnist_resnet-mnist": _recipe("mnist_resnet", 10, adam, 5e-3, digits, bfloat16=True),
+    "fully_connected-mnist": _recipe("fully_connected", 40, adam, 5e-3, training.shift(1)),
+    "cifar_net-cifar10": _recipe("cifar_net", 36, sgd, 0.1, photos, bfloat16=True),
+    "vgg_blocks-cifar10": _recipe("vgg_blocks", 36, sgd, 0.03, photos, bfloat16=True),
+    "lenet-digits": _recipe("lenet", 30, adam, 4e-3, digits, batch_size=32),
+    "mnist_resnet-digits": _recipe("mnist_resnet", 15, adam, 5e-3, digits, bfloat16=True, batch_size=32),
+    "fully_connected-digits": _recipe("fully_connected", 100, adam, 5e-3, training.shift(1), batch_size=32),
+    "cifar_net-shapes": _recipe("cifar_net", 20, sgd, 0.05, photos, bfloat16=True, batch_size=64),
+    "vgg_blocks-shapes": _recipe("vgg_blocks", 20, sgd, 0.02, photos, bfloat16=True, batch_size=64),
+    # marinelli's own way: no augmentation and no weight decay.  Not a checkpoint of the book;
+    # its learning curve is the record of chapter 02.
+    "vgg_blocks_plain-cifar10": _recipe("vgg_blocks", 30, partial(torch.optim.SGD, momentum=0.9), 0.03, bfloat16=True),
+}
+
+
+def train(key: str, folder: Path, work: Path, seed: int = 0) -> dict:
+    """Train one recipe, write `folder/key.safetensors` (float16) and its card `folder/key.json`.
+
+    `work` keeps the resumable training checkpoint.
+    """
+    recipe, dataset = RECIPES[key], key.rsplit("-", 1)[1]
+    train_set, test_set = data.load(dataset), data.load(dataset, "test")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # the initial weights
+        model = models.NETWORKS[recipe["network"]][0]().to(memory_format=torch.channels_last)
+    began = time.monotonic()
+    history = training.fit(model, train_set, validation=test_set, seed=seed, checkpoint=work / f"{key}.training.safetensors", **recipe["fit"])
+    seconds = time.monotonic() - began
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in weights.items()}, folder / f"{key}.safetensors")
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    accuracy = {split.split: training.accuracy(model, split) for split in (train_set, test_set)}
+    hits = round(accuracy["test"] * len(test_set))
+    fit = recipe["fit"]
+    card = {
+        "network": recipe["network"], "data": dataset, "source": train_set.source,
+        "epochs": len(history), "batch size": fit["batch_size"], "seed": seed, "optimizer": fit["optimizer"].func.__name__,
+        "augmentation": "none" if fit["augment"] is None else "shift and flip" if fit["augment"] is photos else "shift",
+        "train accuracy": accuracy["train"], "test accuracy": accuracy["test"],
+        "test accuracy 95 %": list(wilson_interval(hits, len(test_set))), "test images": len(test_set),
+        "history": {name: [round(v, 5) for v in values] for name, values in vars(history).items()},
+        "provenance": records.provenance(f"advlens record checkpoint-{key}", source=train_set.source, seed=seed, seconds=seconds),
+    }
+    (folder / f"{key}.json").write_text(json.dumps(card, indent=1) + "\n")
+    return card
