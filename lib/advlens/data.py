@@ -136,7 +136,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ADVLENS_CACHE") or Path(base) / "advlens")
 
 
-def _load_real(name: str, split: str) -> Dataset:
+def load_local(name: str, split: str = "train") -> Dataset | None:
+    """The real data set from $ADVLENS_DATA or the cache, or None.  Never touches the network.
+
+    Raises DataUnavailable for a file that is there but damaged.
+    """
     own = os.environ.get("ADVLENS_DATA")
     if own:
         if not Path(own).is_dir():
@@ -144,10 +148,16 @@ def _load_real(name: str, split: str) -> Dataset:
         found = _read(name, split, Path(own))
         if found:
             return found
+    return _read(name, split, cache_folder() / name)
+
+
+def _load_real(name: str, split: str) -> Dataset:
     cached = cache_folder() / name
     try:
-        found = _read(name, split, cached)
-    except DataUnavailable as damaged:  # ours to repair: fetch it again
+        found = load_local(name, split)
+    except DataUnavailable as damaged:
+        if not cached.exists() or str(cached) not in str(damaged):
+            raise  # the reader's own folder: not ours to repair
         warnings.warn(f"{damaged} Fetching it again.", stacklevel=3)
         found = None
     if found:

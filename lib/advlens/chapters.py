@@ -1,0 +1,124 @@
+"""Run a chapter and store its outputs: `make run CHAPTER=03`.
+
+A chapter is a pair: `NN_name.py` (the source) and `NN_name.ipynb` (the same cells with
+stored outputs).  Stored outputs are made with real data: stand-ins are forbidden here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from tqdm.auto import tqdm
+
+from advlens import records
+
+STATE, VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
+
+# Runs after the last cell, in the chapter's own kernel.
+SOURCES = """
+import json as _json
+from advlens.data import Dataset as _Dataset
+print(_json.dumps(sorted({d.source for d in list(globals().values()) if isinstance(d, _Dataset)})))
+"""
+
+
+def cells(notebook) -> list[tuple]:
+    """What both files of a pair must agree on."""
+    return [(c.cell_type, c.source.rstrip(), tuple(c.metadata.get("tags", []))) for c in notebook.cells]
+
+
+def out_of_step(folder: Path) -> list[str]:
+    """The pairs in `folder` whose two files do not hold the same cells."""
+    import jupytext
+
+    wrong = []
+    for source in sorted(folder.glob("*.py")):
+        pair = source.with_suffix(".ipynb")
+        if not pair.exists() or cells(jupytext.read(source)) != cells(jupytext.read(pair)):
+            wrong.append(source.name)
+    return wrong
+
+
+def execute(source: Path, *, standin: str = "never", timeout: int = 900):
+    """Execute the cells of `source` (a .py).  Returns (notebook, seconds, data sources).
+
+    Raises nbclient's CellExecutionError with the traceback of the first failing cell.
+    """
+    import jupytext
+    from nbclient import NotebookClient
+
+    notebook = jupytext.read(source)
+    notebook.cells.append(nbformat.v4.new_code_cell(SOURCES))
+    environment = {**os.environ, "ADVLENS_STANDIN": standin, "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code"]
+    bar = tqdm(total=len(code), desc=source.stem, unit="cell")
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(source.parent)}},
+                            on_cell_executed=lambda **_: bar.update())
+    began = time.monotonic()
+    with bar:
+        client.execute(env=environment)
+    seconds = time.monotonic() - began
+    found = json.loads(notebook.cells.pop().outputs[-1].text)
+    return normalise(notebook), seconds, found
+
+
+def normalise(notebook):
+    """Widget ids in order of appearance, no timings, no progress bars: the same run gives the same bytes."""
+    state = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    order: list[str] = []
+
+    def visit(model: str) -> None:
+        if model in state and model not in order:
+            order.append(model)
+            for child in re.findall(r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state[model]["state"])):
+                visit(child)
+
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
+            for output in cell.outputs:
+                if VIEW in output.get("data", {}):
+                    visit(output.data[VIEW]["model_id"])
+    # Links hang off nothing: order them by what they join.  What is left (progress bars) is dropped.
+    links = [m for m in state if m not in order and state[m]["model_name"] in ("LinkModel", "DirectionalLinkModel")]
+    ends = {m: re.findall(r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state[m]["state"])) for m in links}
+    for model in sorted(links, key=lambda m: (state[m]["model_name"], [order.index(e) if e in order else -1 for e in ends[m]])):
+        visit(model)
+    if state:
+        kept = {model: state[model] for model in order}
+        notebook.metadata["widgets"][STATE]["state"] = kept
+    names = {model: f"{i:032x}" for i, model in enumerate(order)}
+    text = re.sub(r"[0-9a-f]{32}", lambda m: names.get(m[0], m[0]), nbformat.writes(notebook))
+    return nbformat.reads(text, 4)
+
+
+def run(source: Path) -> float:
+    """Execute with real data, store the outputs in the .ipynb, record the run.  Returns the seconds."""
+    notebook, seconds, found = execute(source)
+    target = source.with_suffix(".ipynb")
+    part = target.with_suffix(".part")
+    nbformat.write(notebook, part)
+    os.replace(part, target)
+    measured = records.provenance(f"make run CHAPTER={source.stem[:2]}", source="; ".join(found), seed=None, seconds=seconds)
+    records.write(f"run-{source.stem}", {"seconds": round(seconds, 1), "data": found, "cells": len(notebook.cells)}, measured)
+    return seconds
+
+
+def main(arguments=None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m advlens.chapters", description=__doc__)
+    parser.add_argument("sources", nargs="+", type=Path, metavar="chapters/NN_name.py")
+    for source in parser.parse_args(arguments).sources:
+        print(f"{source}: {run(source):.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
