@@ -10,9 +10,12 @@ import datetime
 import json
 import os
 import platform
+import re
 import subprocess
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
+from string import Formatter
 
 import torch
 
@@ -53,6 +56,74 @@ def read(name: str) -> dict:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
         raise FileNotFoundError(f"no record {name!r}; known: {known}")
     return json.loads(path.read_text())
+
+
+# --- records in prose ------------------------------------------------------------
+
+# What may hold a digit without being a measurement: names (LeNet-5, CIFAR-10, L2, x10),
+# `code`, $mathematics$, and settings (eps = 8/255, "95 % interval", [0, 1]).
+NOT_MEASURED = re.compile(r"""
+    `[^`]*` | \$[^$]*\$ | \[0,\ 1\]
+  | [A-Za-z][A-Za-z_]*-?\d+(-[A-Za-z0-9]+)*
+  | \b(eps|epsilon)\ =\ \d+(\.\d+|/\d+)? | \b\d+/255\b
+  | \b95\ ?%\ (confidence\ )?interval""", re.VERBOSE)
+
+
+def say(template: str, **values):
+    """A sentence of prose whose numbers come from variables, as Markdown.
+
+    >>> say("LeNet-5 keeps {kept:.1%} of the images at eps = 8/255.", kept=0.5).data
+    'LeNet-5 keeps 50.0% of the images at eps = 8/255.'
+
+    This is the only way a measured number reaches the text, so a digit that the template
+    itself contains raises ValueError, unless it is part of what NOT_MEASURED lists.
+    """
+    from IPython.display import Markdown
+
+    typed = "".join(text + " _ " * (field is not None) for text, field, _, _ in Formatter().parse(template))
+    if found := re.search(r"\S*\d\S*", NOT_MEASURED.sub("", typed)):
+        raise ValueError(f"the number {found[0]!r} is typed by hand in {template!r}; write {{name}} there and pass name=...")
+    return Markdown(template.format(**values))
+
+
+# How the citation keys read in a verdict box.
+SOURCES = {
+    "unam2021": "Kelley & Fritz 2021", "marinelli": "Marinelli", "belaustegui2022": "Belaustegui 2022",
+    "cutilli2021": "Cutilli 2021", "klientov": "Klientov",
+}
+# Verdict -> colour of its badge: white text on each has a contrast above 4.5.
+VERDICTS = {"confirmed": "#00694d", "not confirmed": "#b04a00", "differs": "#8a5a00", "corrected": "#00598c", "open": "#5f5f5f"}
+
+
+def verdict(claim: str, *, source: str, reported: str, measured: str, verdict: str, why: str):
+    """A box that holds a source's claim against what we measured, as HTML.
+
+    All texts are plain.  source: a key of SOURCES.  verdict: a key of VERDICTS.
+    Raises ValueError, which lists the known keys, for any other.
+    """
+    from IPython.display import HTML
+
+    for name, given, known in (("source", source, SOURCES), ("verdict", verdict, VERDICTS)):
+        if given not in known:
+            raise ValueError(f"unknown {name} {given!r}; known: {', '.join(known)}")
+    rows = "".join(f'<dt style="font-weight: 600">{head}</dt><dd style="margin: 0">{escape(text)}</dd>'
+                   for head, text in (("Reported", reported), ("Measured", measured), ("Why", why)))
+    # The box takes the page's own text colour, and a veil of grey that shows on light and on dark.
+    return HTML(
+        f'<div class="advlens-verdict" role="note" style="border-left: 4px solid {VERDICTS[verdict]}; background: rgba(128, 128, 128, 0.1); '
+        f'padding: 0.7em 1em; margin: 1em 0"><p style="margin: 0 0 0.5em">'
+        f'<span style="background: {VERDICTS[verdict]}; color: white; padding: 0.1em 0.6em; border-radius: 1em; font-size: 0.85em">{verdict}</span> '
+        f'<strong>{escape(claim)}</strong> <span>({escape(SOURCES[source])})</span></p>'
+        f'<dl style="display: grid; grid-template-columns: max-content 1fr; gap: 0.2em 1em; margin: 0">{rows}</dl></div>')
+
+
+def quote(name: str):
+    """The line under a figure or table made from the record `name`: who measured it, when and on what, as HTML."""
+    from IPython.display import HTML
+
+    made = {key: escape(str(value)) for key, value in read(name)["provenance"].items()}
+    return HTML('<p class="advlens-quote" style="font-size: 0.85em; opacity: 0.85; margin: 0.3em 0">'
+                'Measured by <code>{command}</code> at commit <code>{commit}</code> on {device}, {date}, in {seconds} s. Data: {source}.</p>'.format(**made))
 
 
 def _commit() -> str:
