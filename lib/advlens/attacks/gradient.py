@@ -45,7 +45,7 @@ def bim(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
     step_size: by default eps / steps, as far as the ball's edge.  Source: kurakin2017.
     """
     if step_size is None and steps > 0:
-        step_size = torch.as_tensor(eps) / steps
+        step_size = eps / steps
     return pgd(model, x, y, eps=eps, norm=norm, steps=steps, step_size=step_size, random_start=False, loss=loss, targeted=targeted)
 
 
@@ -69,18 +69,22 @@ def pgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
         raise ValueError(f"restarts = {restarts} with random_start = {random_start}: give at least 1, and more only with a random start")
     walk = partial(_ascend, model, norm=norm, steps=steps, random_start=random_start, loss=loss,
                    targeted=targeted, first_success=first_success, generator=generator)
-    best, success = walk(x, y, eps=eps, step_size=step_size)
+    result, success, strongest = walk(x, y, eps=eps, step_size=step_size)
     for _ in range(restarts - 1):
-        if success.all():
+        rows = (~success).nonzero().squeeze(1)
+        if len(rows) == 0:
             break
-        left = ~success
-        some = lambda value: value[left] if isinstance(value, Tensor) and value.ndim else value
-        best[left], success[left] = walk(x[left], y[left], eps=some(eps), step_size=some(step_size))
-    return best
+        some = lambda value: value[rows] if isinstance(value, Tensor) and value.ndim else value
+        again, fooled, value = walk(x[rows], y[rows], eps=some(eps), step_size=some(step_size))
+        _keep_strongest(result, success, strongest, rows, again, value, fooled)
+    return result
 
 
 def _ascend(model, x, y, *, eps, norm, steps, step_size, random_start, loss, targeted, first_success=False, generator=None):
-    """The loop behind every attack of this file.  Returns the images and whether each is known to succeed (N,)."""
+    """The loop behind every attack of this file.
+
+    Returns for each image the strongest point, whether it is known to succeed (N,), and its loss (N,).
+    """
     check_images(x)
     check_labels(y, len(x))
     geometry.check_norm(norm, geometry.BALLS)
@@ -104,15 +108,15 @@ def _ascend(model, x, y, *, eps, norm, steps, step_size, random_start, loss, tar
             if first_success and fooled.any():
                 x, y, d, gradient, eps, step_size, rows = (t[~fooled] for t in (x, y, d, gradient, eps, step_size, rows))
                 if len(x) == 0:
-                    return result, success
+                    return result, success, strongest
             d = geometry.project(d + geometry.per_sample(step_size, d) * geometry.steepest(gradient, norm), eps, norm)
             d = (x + d).clamp_(0, 1) - x
         if steps == 1 and not random_start:  # one step has one result: nothing to choose from
             result[rows] = x + d
-            return result, success
+            return result, success, strongest
         value, fooled, _ = _look(model, x + d, y, loss, targeted, gradient=False)
         _keep_strongest(result, success, strongest, rows, x + d, value, fooled)
-    return result, success
+    return result, success, strongest
 
 
 def _look(model, point, y, loss, targeted, gradient=True, check=False):
@@ -122,6 +126,8 @@ def _look(model, point, y, loss, targeted, gradient=True, check=False):
         if check:
             check_logits(logits, point, y)
         value = -loss(logits, y) if targeted else loss(logits, y)
+        if value.shape != y.shape:
+            raise ValueError(f"the loss returns shape {tuple(value.shape)} for {len(y)} images; give one number for each, (N,)")
         # Samples do not mix, so the gradient of the sum holds each one's own gradient.
         slope = torch.autograd.grad(value.sum(), point)[0] if gradient else None
     hit = logits.argmax(1) == y

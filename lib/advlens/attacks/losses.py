@@ -23,7 +23,7 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     change the direction of its gradient (carlini2017).
     """
     own = logits.gather(1, y[:, None]).squeeze(1)
-    # masked_fill, not a product with a 0/1 mask: negative logits would become 0.
+    # -inf, not a product with a 0/1 mask: negative logits would become 0.
     others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
     return others - own
 
