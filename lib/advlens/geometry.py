@@ -55,9 +55,12 @@ def steepest(gradient: Tensor, p: str) -> Tensor:
     argmax of <gradient, d> over ||d||_p <= 1: sign(g) for "linf", g / ||g||_2 for "l2"
     (unam2021, 2.2.1).  Where the whole gradient of an image is 0 there is no such
     direction: the answer is a random one, with a ZeroGradientWarning.
+    Raises ValueError for a gradient that is not finite.
     """
     check_norm(p, BALLS)
     size = per_sample(norm(gradient, "linf"), gradient)
+    if not torch.isfinite(size).all():
+        raise ValueError("the input gradient is not finite: the model or the loss overflows on these images")
     flat = size == 0
     if flat.any():
         warnings.warn(f"the input gradient is exactly 0 for {int(flat.sum())} of {len(gradient)} images: "

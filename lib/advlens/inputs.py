@@ -14,21 +14,21 @@ class ProbabilitiesWarning(UserWarning):
     """The model seems to return probabilities instead of logits."""
 
 
-def check_images(x: Tensor) -> None:
+def check_images(x: Tensor, name: str = "x") -> None:
     """Raise unless x is (N, C, H, W), floating point, finite, in [0, 1] and not empty."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"x is a {type(x).__name__}; give a float tensor (N, C, H, W) in [0, 1]")
+        raise TypeError(f"{name} is a {type(x).__name__}; give a float tensor (N, C, H, W) in [0, 1]")
     if not x.is_floating_point():
-        raise TypeError(f"x is {x.dtype}; give floats in [0, 1], for example x.float() / 255")
+        raise TypeError(f"{name} is {x.dtype}; give floats in [0, 1], for example {name}.float() / 255")
     if x.ndim != 4:
-        raise ValueError(f"x has shape {tuple(x.shape)}; give (N, C, H, W), for one image x.unsqueeze(0)")
+        raise ValueError(f"{name} has shape {tuple(x.shape)}; give (N, C, H, W), for one image {name}.unsqueeze(0)")
     if x.numel() == 0:
-        raise ValueError(f"x is empty, its shape is {tuple(x.shape)}; give at least one image")
+        raise ValueError(f"{name} is empty, its shape is {tuple(x.shape)}; give at least one image")
     low, high = x.min().item(), x.max().item()
     if math.isnan(low) or math.isnan(high):
-        raise ValueError("x holds NaN")
+        raise ValueError(f"{name} holds NaN")
     if low < 0 or high > 1:
-        raise ValueError(f"x lies in [{low:.4g}, {high:.4g}]; pixels belong in [0, 1] (normalisation is the model's first layer)")
+        raise ValueError(f"{name} lies in [{low:.4g}, {high:.4g}]; pixels belong in [0, 1] (normalisation is the model's first layer)")
 
 
 def check_labels(y: Tensor, n: int, name: str = "y") -> None:
@@ -57,7 +57,10 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor) -> None:
 
 def check_eps(eps: float | Tensor, x: Tensor, name: str = "eps") -> Tensor:
     """eps as an (N,) tensor on the device of x.  Raise unless it is a number or (N,), finite and >= 0."""
-    values = torch.as_tensor(eps, dtype=x.dtype, device=x.device)
+    try:
+        values = torch.as_tensor(eps, dtype=x.dtype, device=x.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} is {eps!r}; give one number, or a tensor ({len(x)},), one for each image") from error
     if values.ndim > 1 or (values.ndim == 1 and len(values) != len(x)):
         raise ValueError(f"{name} has shape {tuple(values.shape)}; give one number, or ({len(x)},), one for each image")
     if not torch.isfinite(values).all() or (values < 0).any():
