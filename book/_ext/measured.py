@@ -1,0 +1,166 @@
+"""Puts measured numbers on a page when the book is built, so that nobody types them.
+
+    {record}`03-curves: lenet.fgsm.accuracy[3] | .1%`     a value of data/records/03-curves.json
+    {record}`checkpoints/lenet-mnist: test accuracy | .2%`  a value of a checkpoint's card
+    ```{chapter-status}```       one row per chapter: when it last ran, for how long, on which data
+    ```{checkpoint-table}```     one row per trained network
+
+A record, a key or a format that does not exist is a warning at its line, and the book is built
+with warnings as errors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+STEP = re.compile(r"\.?([^.\[\]]+)|\[([^\]]+)\]")  # key, or [key] for keys with a full stop, or [3]
+
+
+def look_up(data: Path, text: str) -> tuple[str, Path]:
+    """The number that `NAME: PATH | FORMAT` asks for, as text, and the file it stands in.
+
+    PATH leads into the record's "values": keys joined by full stops, `[3]` for the items of
+    a list.  A path that starts with `provenance` leads there.  FORMAT is optional.
+    Raises FileNotFoundError, KeyError or ValueError that names what is known.
+    """
+    place, _, form = (part.strip() for part in text.partition("|"))
+    name, colon, path = (part.strip() for part in place.partition(":"))
+    if not colon or not path:
+        raise ValueError(f"{text!r}: write NAME: PATH | FORMAT")
+    file = data / f"{name}.json" if "/" in name else data / "records" / f"{name}.json"
+    if not file.is_file():
+        known = ", ".join(sorted(p.stem for p in file.parent.glob("*.json"))) or "none"
+        raise FileNotFoundError(f"no record {name!r}; known: {known}")
+    value = json.loads(file.read_text())
+    if "/" not in name and not path.startswith("provenance"):
+        value = value["values"]
+    for key, item in STEP.findall(path):
+        value = _step(value, key or item, place)
+    return format(value, form), file
+
+
+def _step(value, key: str, place: str):
+    if isinstance(value, list):
+        try:
+            return value[int(key)]
+        except (ValueError, IndexError):
+            raise KeyError(f"{place}: no item {key!r} in a list of {len(value)}") from None
+    if isinstance(value, dict) and key in value:
+        return value[key]
+    known = ", ".join(map(repr, value)) if isinstance(value, dict) else f"nothing inside {value!r}"
+    raise KeyError(f"{place}: no {key!r}; known: {known}")
+
+
+class RecordRole(SphinxRole):
+    def run(self):
+        try:
+            text, file = look_up(data_folder(self.env), self.text)
+        except (OSError, LookupError, ValueError, TypeError) as wrong:
+            message = wrong.args[0] if wrong.args else wrong
+            return [], [self.inliner.reporter.warning(f"record: {message}", line=self.lineno)]
+        self.env.note_dependency(str(file))
+        return [nodes.inline(self.rawtext, text, classes=["measured"])], []
+
+
+class Table(SphinxDirective):
+    """A table made from JSON files: `head`, and `rows()` whose cells are lists of nodes."""
+
+    has_content = False
+    head: list[str]
+
+    def run(self):
+        # A new file must show up: a folder counts as always changed.
+        self.env.note_dependency(str(data_folder(self.env) / "records"))
+        table = nodes.table(classes=["stack-on-phone"])
+        group = nodes.tgroup(cols=len(self.head))
+        table += group
+        group += [nodes.colspec(colwidth=1) for _ in self.head]
+        group += nodes.thead("", row([[nodes.Text(word)] for word in self.head]))
+        group += nodes.tbody("", *[row(cells) for cells in self.rows()])
+        return [table]
+
+
+class ChapterStatus(Table):
+    """One row per chapter of the table of contents, from data/records/run-NN_name.json."""
+
+    head = ["Chapter", "Last run", "Seconds", "Data", "Code cells", "Machine", "torch"]
+
+    def rows(self):
+        folder = data_folder(self.env) / "records"
+        for page in chapters(self.env):
+            file = folder / f"run-{Path(page).name}.json"
+            link = [page_link(page)]
+            if not file.is_file():
+                yield [link, [nodes.Text("not run")]] + [[nodes.Text("-")]] * 5
+                continue
+            run = json.loads(file.read_text())
+            values, made = run["values"], run["provenance"]
+            yield [link] + [[nodes.Text(str(text))] for text in (
+                f"{made['date']}, commit {made['commit']}", f"{values['seconds']:.0f}", values["data"],
+                values["cells"], made["device"], made["versions"]["torch"])]
+
+
+class CheckpointTable(Table):
+    """One row per card in data/checkpoints, the networks trained on real data first."""
+
+    head = ["Network", "Data", "Numbers", "Test accuracy (95 % interval)", "Train accuracy", "Epochs", "Seconds", "Device"]
+    option_spec = {"data": str.split}
+
+    def rows(self):
+        cards = [json.loads(p.read_text()) for p in sorted((data_folder(self.env) / "checkpoints").glob("*.json"))]
+        for card in cards:
+            if card["data"] not in self.options.get("data", [card["data"]]):
+                continue
+            low, high = card["test accuracy 95 %"]
+            name = f"{card['network']}-{card['data']}"
+            yield [[nodes.literal("", card["network"])]] + [[nodes.Text(text)] for text in (
+                card["source"], f"{numbers(self.env, name):,}",
+                f"{card['test accuracy']:.2%} ({low:.2%} to {high:.2%})", f"{card['train accuracy']:.2%}",
+                str(card["epochs"]), f"{card['provenance']['seconds']:,.0f}", card["provenance"]["device"])]
+
+
+def numbers(env, name: str) -> int:
+    """How many numbers a checkpoint stores, read from the head of its safetensors file."""
+    with open(data_folder(env) / "checkpoints" / f"{name}.safetensors", "rb") as file:
+        head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    total = 0
+    for key, tensor in head.items():
+        if key != "__metadata__" and not key.endswith("num_batches_tracked"):
+            size = 1
+            for side in tensor["shape"]:
+                size *= side
+            total += size
+    return total
+
+
+def data_folder(env) -> Path:
+    return Path(env.srcdir) / "data"
+
+
+def chapters(env) -> list[str]:
+    """The chapters in the order of the table of contents."""
+    return [page for page in env.app.config.external_site_map if page.startswith("chapters/")]
+
+
+def page_link(page: str) -> nodes.Node:
+    """A link that shows the title of the page."""
+    inner = nodes.inline("", page, classes=["std", "std-doc"])
+    return addnodes.pending_xref("", inner, reftype="doc", refdomain="std", refexplicit=False,
+                                 reftarget=f"/{page}", refdoc="", refwarn=True)
+
+
+def row(cells) -> nodes.row:
+    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", *[cell.deepcopy() for cell in cells_])) for cells_ in cells])
+
+
+def setup(app):
+    app.add_role("record", RecordRole())
+    app.add_directive("chapter-status", ChapterStatus)
+    app.add_directive("checkpoint-table", CheckpointTable)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
