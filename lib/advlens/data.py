@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 import warnings
-import zipfile
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -66,8 +65,9 @@ class Dataset:
 
     def __getitem__(self, index) -> Dataset:
         """A smaller Dataset: `data[:500]`, `data[indices]`, `data[mask]`."""
-        if isinstance(index, int):
-            index = slice(index, index + 1 or None)
+        if isinstance(index, (int, np.integer)):  # one image stays a Dataset, of length 1
+            row = range(len(self))[index]  # raises IndexError where there is none
+            index = slice(row, row + 1)
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def sample(self, n: int, seed: int = 0) -> Dataset:
@@ -119,7 +119,7 @@ def load(name: str, split: str = "train", *, fallback: str | None = None) -> Dat
             raise
         if policy == "never":
             raise DataUnavailable(f"ADVLENS_STANDIN=never forbids the stand-in {fallback!r}. {missing}") from missing
-        return _stand_in(name, split, fallback, "it is not on this machine")
+        return _stand_in(name, split, fallback, str(missing).split(". ")[0])  # its first sentence says why
 
 
 def _stand_in(name: str, split: str, fallback: str, why: str) -> Dataset:
@@ -211,7 +211,7 @@ def _read_npz(path: Path, split: str):
         with np.load(path, allow_pickle=False) as packed:
             images, labels = packed[f"x_{split}"], packed[f"y_{split}"]
             note = str(packed["note"]) if "note" in packed else path.name
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as broken:
+    except Exception as broken:  # a damaged file makes numpy, zipfile and zlib raise a dozen kinds
         raise DataUnavailable(f"{path} cannot be read ({broken}): delete it or write it again.") from broken
     return images, labels, note
 
@@ -222,8 +222,11 @@ def _read_mnist(folder: Path, split: str):
         actual = _sha256(str(path), path.stat().st_mtime_ns) if path.exists() else "missing"
         if actual != expected:
             raise DataUnavailable(f"{path} is not MNIST's file (sha256 {actual[:12]}, expected {expected[:12]}): delete it.")
-    stored = _torchvision_datasets().MNIST(folder, train=split == "train", download=False)
-    return stored.data.numpy(), stored.targets.numpy(), "MNIST, original files"
+    # Read here: torchvision would prefer an unchecked MNIST/processed folder to these files.
+    raw, prefix = folder / "MNIST" / "raw", "train" if split == "train" else "t10k"
+    images = np.fromfile(raw / f"{prefix}-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 28, 28)
+    labels = np.fromfile(raw / f"{prefix}-labels-idx1-ubyte", np.uint8, offset=8)
+    return images, labels, "MNIST, original files"
 
 
 @lru_cache
@@ -258,10 +261,11 @@ def _download(name: str, target: Path) -> None:
             raise DataUnavailable(f"The download of {name} is incomplete. {_ways_out(name)}")
         shutil.rmtree(target, ignore_errors=True)
         os.replace(part, target)
-    except (OSError, RuntimeError) as failed:  # no network, a full disk, a wrong checksum
-        if isinstance(failed, DataUnavailable):
-            raise
-        raise DataUnavailable(f"{name} could not be downloaded ({failed}). {_ways_out(name)}") from failed
+    except DataUnavailable:
+        raise
+    except Exception as failed:  # no network, a full disk, a wrong checksum, a broken archive
+        raise DataUnavailable(f"{name} could not be downloaded into {target.parent} ({failed}); ADVLENS_CACHE names "
+                              f"another folder. {_ways_out(name)}") from failed
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
