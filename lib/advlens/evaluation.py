@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Callable, NamedTuple, Sequence
 
 import torch
@@ -88,7 +89,7 @@ def evaluate(model: nn.Module, x: Tensor, adversarial: Tensor, y: Tensor, *, tar
     from the attack.  Raises TypeError or ValueError for input outside the contract.
     """
     check_images(x)
-    check_images(adversarial)
+    check_images(adversarial, "adversarial")
     check_labels(y, len(x))
     if adversarial.shape != x.shape:
         raise ValueError(f"adversarial has shape {tuple(adversarial.shape)}, x has {tuple(x.shape)}: they must agree")
@@ -100,8 +101,14 @@ def evaluate(model: nn.Module, x: Tensor, adversarial: Tensor, y: Tensor, *, tar
 
 
 def robust_accuracy(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, *, batch_size: int = 500, progress: bool = False) -> Rate:
-    """Share of images that are classified right and stay so under `attack(model, x, y)`."""
-    return rate(_standing(model, x, y, torch.ones_like(y, dtype=torch.bool), attack, batch_size, progress))
+    """Share of images that are classified right and stay so under `attack(model, x, y)`.
+
+    Only images that are classified right are attacked.  Raises TypeError or ValueError
+    for input outside the contract, also for an attack that leaves [0, 1].
+    """
+    standing = _right(model, x, y)
+    _strike(model, x, y, standing, attack, batch_size, progress)
+    return rate(standing)
 
 
 def robust_curve(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: Sequence[float], *,
@@ -110,30 +117,35 @@ def robust_curve(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: Se
 
     An example for a small eps is one for every larger eps, so only the images that still
     stand are attacked again, and the curve never rises.  eps = 0 is the clean accuracy.
-    Raises ValueError when eps does not ascend.
+    Raises ValueError when eps does not ascend, and as `robust_accuracy`.
     """
     eps = [float(e) for e in eps]
-    if not eps or any(a >= b for a, b in zip(eps, eps[1:])):
+    if not eps or not all(a < b for a, b in zip(eps, eps[1:])):
         raise ValueError(f"eps = {eps}: give ascending values, each once")
+    standing, rates = _right(model, x, y), []
     for e in eps:
         check_eps(e, x)
-    standing, rates = torch.ones_like(y, dtype=torch.bool), []
     for e in tqdm(eps, desc="eps", disable=not progress):
-        strike = (lambda model, x, y: x) if e == 0 else (lambda model, x, y: attack(model, x, y, eps=e))
-        standing = _standing(model, x, y, standing, strike, batch_size, progress)
+        if e > 0:
+            _strike(model, x, y, standing, partial(attack, eps=e), batch_size, progress)
         rates.append(rate(standing))
     return Curve(eps, [r.value for r in rates], [r.low for r in rates], [r.high for r in rates], len(y))
 
 
-def _standing(model, x, y, standing: Tensor, attack: Attack, batch_size: int, progress: bool) -> Tensor:
-    """Which of the images that stand (N,) are classified right and withstand the attack."""
+def _right(model, x, y) -> Tensor:
+    """Which images (N,) are classified right."""
     check_images(x)
     check_labels(y, len(x))
-    standing = standing.clone()
+    z = logits(model, x)
+    check_logits(z, x, y)
+    return z.argmax(1) == y
+
+
+def _strike(model, x, y, standing: Tensor, attack: Attack, batch_size: int, progress: bool) -> None:
+    """Attack the images that stand (N,), batch by batch, and clear the flag of those that fall."""
     rows = standing.nonzero().squeeze(1)
-    if len(rows):  # who is wrong already need not be attacked
-        standing[rows] = logits(model, x[rows]).argmax(1) == y[rows]
-        rows = standing.nonzero().squeeze(1)
-    for part in tqdm(rows.split(batch_size), desc="attack", unit="batch", leave=False, disable=not progress or len(rows) <= batch_size):
-        standing[part] = logits(model, attack(model, x[part], y[part])).argmax(1) == y[part]
-    return standing
+    batches = [rows[i:i + batch_size] for i in range(0, len(rows), batch_size)]
+    for part in tqdm(batches, desc="attack", unit="batch", leave=False, disable=not progress or len(batches) < 2):
+        adversarial = attack(model, x[part], y[part])
+        check_images(adversarial, "the attack's result")
+        standing[part] = logits(model, adversarial).argmax(1) == y[part]
