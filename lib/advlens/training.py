@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from advlens.data import Dataset
+from advlens.inputs import frozen
 
 
 @dataclass
@@ -66,8 +67,8 @@ def fit(
     """
     if len(train) == 0 or epochs < 1 or batch_size < 1:
         raise ValueError(f"nothing to train on: {len(train)} images, epochs = {epochs}, batch_size = {batch_size}")
-    if patience is not None and validation is None:
-        raise ValueError("patience needs a validation set to watch")
+    if patience is not None and (validation is None or patience < 1):
+        raise ValueError(f"patience = {patience}: give at least 1, and a validation set to watch")
     rate = learning_rate if callable(learning_rate) else lambda epoch: learning_rate
     device = next(model.parameters()).device
     descent = optimizer(model.parameters(), lr=rate(0.0))
@@ -78,6 +79,8 @@ def fit(
 
     for epoch in (bar := tqdm(range(len(history), epochs), initial=len(history), total=epochs,
                               desc="training", unit="epoch", disable=not progress)):
+        if patience is not None and epoch - 1 - best["epoch"] >= patience:
+            break  # asked before an epoch, so that a run resumed after its end stays ended
         # Everything random in an epoch follows from (seed, epoch), so an epoch can be
         # repeated without its past.  Dropout draws from the global generator: borrow it.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -91,8 +94,6 @@ def fit(
             best.update(accuracy=score, epoch=epoch, weights={k: v.clone() for k, v in model.state_dict().items()})
         if checkpoint is not None:
             _save(Path(checkpoint), model, descent, history, best, run)
-        if patience is not None and epoch - best["epoch"] >= patience:
-            break
     if best["weights"] is not None:
         model.load_state_dict(best["weights"])
     model.eval()
@@ -128,9 +129,9 @@ def _one_epoch(model, train, descent, rate, batch_size, loss, augment, generator
 def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:
     """Share of images that the model classifies right, in evaluation mode."""
     device = next(model.parameters()).device
-    model.eval()
-    hits = sum((model(x.to(device)).argmax(1).cpu() == y).sum().item()
-               for x, y in zip(data.images.split(batch_size), data.labels.split(batch_size)))
+    with frozen(model):
+        hits = sum((model(x.to(device)).argmax(1).cpu() == y).sum().item()
+                   for x, y in zip(data.images.split(batch_size), data.labels.split(batch_size)))
     return hits / len(data)
 
 
@@ -191,7 +192,10 @@ def _resume(path: Path, model, descent, history: History, best: dict, run: dict)
     if notes["run"] != run:
         raise ValueError(f"{path} belongs to another run {notes['run']}, this one is {run}: delete it or name another file")
     part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    model.load_state_dict(part("model."))
+    try:
+        model.load_state_dict(part("model."))
+    except RuntimeError as other:
+        raise ValueError(f"{path} belongs to another network: delete it or name another file") from other
     state: dict = {}
     for key, value in [*part("optimizer.").items(), *notes["optimizer"].items()]:
         index, name = key.split(".", 1)
