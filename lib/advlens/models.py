@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from advlens.inputs import frozen
 from advlens.paths import data_folder
 
 
@@ -157,7 +158,8 @@ def pretrained(name: str, data: str | None = None) -> nn.Module:
     checkpoint that is missing or unreadable.
     """
     path = _checkpoint(name, data)
-    model = NETWORKS[name][0]()
+    with torch.random.fork_rng(devices=[]):  # the first weights are overwritten: do not spend the caller's random numbers
+        model = NETWORKS[name][0]()
     try:
         weights = load_file(path)
         model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in weights.items()})
@@ -209,14 +211,12 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -
         return hook
 
     hooks = [layer.register_forward_hook(note(type(layer).__name__)) for layer in model.children()]
-    modes = {m: m.training for m in model.modules()}
     try:
-        model.eval()(torch.zeros(1, *image_shape, device=model[0].mean.device))
+        with frozen(model):
+            model(torch.zeros(1, *image_shape, device=model[0].mean.device))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
     total = count(model)
     line = "-" * 46
     body = [f"{name:<20}{shape:>14}{number:>12}" for name, shape, number in rows]
