@@ -1,0 +1,131 @@
+"""The project holds together: one list of dependencies, one address, pairs in step, one set-up cell."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+
+from advlens import chapters
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.py"))
+ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+
+
+def name(requirement: str) -> str:
+    return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-")
+
+
+def names_in(lock: str) -> set[str]:
+    return {name(line) for line in (ROOT / "lock" / lock).read_text().splitlines() if line and line[0].isalnum()}
+
+
+def test_torch_torchvision_and_numpy_carry_no_pin():
+    assert {"torch", "torchvision", "numpy"} <= set(PROJECT["dependencies"])
+
+
+def test_every_dependency_is_locked():
+    extras = PROJECT["optional-dependencies"]
+    wanted = {name(r) for r in PROJECT["dependencies"] + extras["book"] + extras["test"] + extras["instructor"]}
+    assert wanted <= names_in("main.txt"), "run `make lock`"
+    assert {name(r) for r in extras["bench"]} <= names_in("peers.txt")
+
+
+def test_locks_hold_exact_versions_only():
+    for lock in ("main.txt", "peers.txt"):
+        for line in (ROOT / "lock" / lock).read_text().splitlines():
+            assert not line or line.startswith("#") or "==" in line, f"{lock}: {line}"
+
+
+def test_environment_only_wraps_pyproject():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    plain = [d for d in environment["dependencies"] if isinstance(d, str)]
+    (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
+    assert [name(d) for d in plain] == ["python", "pip"]
+    assert pip == ["-c lock/main.txt", "-e .[book,test,instructor]"]
+
+
+def test_the_address_stands_in_one_place():
+    """Whatever else names a repository of this project names the one of _config.yml."""
+    owner = re.escape(ADDRESS.rsplit("/", 1)[1])
+    files = subprocess.run(["git", "ls-files", "*.py", "*.md", "*.ipynb", "*.cff", "*.toml", "*.yml"], cwd=ROOT,
+                           capture_output=True, text=True, check=True).stdout.split()
+    wrong = [(path, found) for path in files for found in re.findall(rf"https://github\.com/[\w.-]+/{owner}", (ROOT / path).read_text())
+             if found != ADDRESS]
+    assert files and not wrong
+
+
+def test_pairs_are_in_step():
+    assert len(CHAPTERS) >= 5
+    assert chapters.out_of_step(ROOT / "chapters") == [], "run `make run CHAPTER=NN`"
+
+
+def test_out_of_step_sees_a_changed_cell(tmp_path):
+    notebook = jupytext.reads("# %%\n1 + 1\n", "py:percent")
+    jupytext.write(notebook, tmp_path / "a.ipynb")
+    (tmp_path / "a.py").write_text("# %%\n1 + 2\n")
+    assert chapters.out_of_step(tmp_path) == ["a.py"]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_stored_outputs_are_there_and_hold_no_error(path):
+    code = [c for c in jupytext.read(path.with_suffix(".ipynb")).cells if c.cell_type == "code"]
+    assert any(c.outputs for c in code)
+    assert not [o for c in code for o in c.outputs if o.output_type == "error"]
+
+
+def setup_cell(path: Path) -> str:
+    return next(c.source for c in jupytext.read(path).cells if c.cell_type == "code")
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_every_chapter_has_the_same_set_up_cell(path):
+    assert setup_cell(path) == setup_cell(CHAPTERS[0])
+    assert f"git+{ADDRESS}" in setup_cell(path)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_a_code_cell_has_at_most_15_lines(path):
+    """Statements of the idea; comments and blank lines do not count, nor do cells the page does not show."""
+    for cell in jupytext.read(path).cells[1:]:
+        hidden = {"remove-input", "hide-input"} & set(cell.metadata.get("tags", []))
+        if cell.cell_type == "code" and cell.source != setup_cell(path) and not hidden:
+            lines = [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
+            assert len(lines) <= 15, f"{len(lines)} lines:\n{cell.source}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_a_chapter_has_its_anatomy(path):
+    text = "\n".join(c.source for c in jupytext.read(path).cells)
+    for part in ("At a glance", "## Exercises", "## Take-away", "## Where the numbers come from", "## References"):
+        assert part in text, part
+    assert text.count("widgets.predict(") >= 2
+    assert f"exercises/student/{path.stem}" in text
+
+
+def test_the_layers_point_downwards():
+    """checks, cli -> plots, widgets, records -> evaluation -> attacks -> models, geometry -> data (DESIGN: no circles)."""
+    rank = {"paths": 0, "data": 0, "geometry": 1, "inputs": 1, "kernels": 1, "models": 1, "training": 2, "attacks": 2,
+            "evaluation": 3, "records": 4, "plots": 4, "widgets": 4, "recipes": 5, "measurements": 5, "chapters": 5, "grading": 5,
+            "checks": 5, "cli": 6}
+    package = ROOT / "lib" / "advlens"
+    for path in package.rglob("*.py"):
+        own = path.relative_to(package).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("advlens"):
+                continue
+            parts = node.module.split(".")[1:]
+            for used in ([parts[0]] if parts else [alias.name for alias in node.names]):
+                if own in rank and used != own:
+                    assert rank[used] <= rank[own], f"{path.relative_to(ROOT)} imports {used}"
