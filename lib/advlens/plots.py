@@ -101,17 +101,20 @@ def images(x: Tensor, titles: Sequence[str] | None = None, columns: int = 10, *,
            frame: Sequence[bool] | None = None) -> Figure:
     """A grid of images (N, C, H, W) in [0, 1], pixel by pixel.
 
-    titles: one per image.  frame: one bool per image; True draws a green frame, False a
+    titles: one per image; the grid gets fewer columns where they need the room.  frame: one bool per image; True draws a green frame, False a
     dashed red one (right and wrong).  Raises ValueError when a length does not fit.
     """
     n = len(x)
     for name, given in (("titles", titles), ("frame", frame)):
         if given is not None and len(given) != n:
             raise ValueError(f"{name} has {len(given)} entries for {n} images")
-    columns = min(columns, n)
+    lines = [title.split("\n") for title in titles or [""]]
+    longest = max(len(line) for title in lines for line in title)
+    columns = min(columns, n, max(1, int(WIDTH / (0.066 * longest + 0.02))))  # a letter of 8 pt is about 0.066 in wide
     rows = -(-n // columns)
     side = min(WIDTH / columns, 1.6)
-    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, rows * (side + (0.22 if titles is not None else 0)) + 0.3),
+    heading = 0.05 + 0.17 * max(map(len, lines)) if titles is not None else 0
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, rows * (side + heading) + 0.3),
                              squeeze=False, layout="constrained")
     for i, ax in enumerate(axes.flat):
         if i >= n:
@@ -119,7 +122,7 @@ def images(x: Tensor, titles: Sequence[str] | None = None, columns: int = 10, *,
             continue
         _image(ax, x[i])
         if titles is not None:
-            ax.set_title(titles[i], fontsize=9, pad=2)
+            ax.set_title(titles[i], fontsize=9 if 0.076 * longest < side else 8, pad=2)
         if frame is not None:
             _frame(ax, bool(frame[i]))
     return finish(fig, source)
@@ -141,6 +144,7 @@ def noise(ax: Axes, d: Tensor, limit: float | None = None) -> None:
     else:
         ax.imshow((0.5 + d.detach().cpu() / (2 * limit)).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
     _bare(ax)
+    ax.spines[:].set(visible=True, color="#c8c8c8", linewidth=0.8)  # where 0 is white, the edge must still show
 
 
 def attack(x: Tensor, adversarial: Tensor, probabilities_before: Tensor, probabilities_after: Tensor, classes: Sequence[str], *,
@@ -204,7 +208,7 @@ def _bare(ax: Axes) -> None:
 
 
 def _frame(ax: Axes, right: bool) -> None:
-    ax.spines[:].set(visible=True, color=RIGHT if right else WRONG, linewidth=2.5, linestyle="-" if right else (0, (2, 1)))
+    ax.spines[:].set(visible=True, color=RIGHT if right else WRONG, linewidth=2.5, linestyle="-" if right else (0, (2, 1)), capstyle="butt")
 
 
 # --- numbers -------------------------------------------------------------------
