@@ -21,14 +21,14 @@ from torch import Tensor
 from advlens.evaluation import Curve
 from advlens.training import History
 
-WIDTH = 7.0  # inches; a font of 9 pt stays readable when a phone shows it at half the size
+WIDTH = 7.0  # inches; fonts of 10 and 11 pt stay readable when a phone shows them at half the size
 INK, GREY, RIGHT, WRONG = "#222222", "#767676", "#009E73", "#D55E00"
 
 STYLE = {
     "figure.figsize": (WIDTH, 3.2), "figure.dpi": 120, "figure.constrained_layout.use": True,
     "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10,
-    "axes.titlesize": 10, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9,
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 11,
+    "axes.titlesize": 11, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10, "legend.fontsize": 10,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e4e4", "axes.axisbelow": True,
     "lines.linewidth": 1.8, "lines.markersize": 5, "legend.frameon": False,
@@ -159,21 +159,21 @@ def attack(x: Tensor, adversarial: Tensor, probabilities_before: Tensor, probabi
     d = adversarial - x
     limit = 1 / magnify if magnify else d.abs().max().item() or 1.0
     shown = len(classes) if len(x) <= 2 else 3
-    height = 1.9 if shown > 5 else 1.5
+    height = 2.2 if shown > 5 else 1.55
     fig, axes = plt.subplots(len(x), 4, figsize=(WIDTH, height * len(x) + 0.5), squeeze=False, layout="constrained",
                              width_ratios=[1, 1, 1, 1.25])
     for i, (clean, signed, attacked, bars) in enumerate(axes):
         before, after = probabilities_before[i].detach().cpu(), probabilities_after[i].detach().cpu()
         _image(clean, x[i])
-        clean.set_title(_said(before, classes, "clean" if i == 0 else ""), fontsize=9)
+        clean.set_title(_said(before, classes, "clean" if i == 0 else ""), fontsize=10)
         noise(signed, d[i], limit)
-        signed.set_title(("noise\n" if i == 0 else "") + f"scale ±{limit:.2g}", fontsize=9)
+        signed.set_title(("noise\n" if i == 0 else "") + f"scale ±{limit:.2g}", fontsize=10)
         _image(attacked, adversarial[i])
-        attacked.set_title(_said(after, classes, "attacked" if i == 0 else ""), fontsize=9)
+        attacked.set_title(_said(after, classes, "attacked" if i == 0 else ""), fontsize=10)
         _confidences(bars, before, after, classes, shown)
         if i == 0:
             bars.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2, handlelength=1, columnspacing=1, borderaxespad=0.1)
-    axes[-1, 3].set_xlabel("probability", fontsize=9)
+    axes[-1, 3].set_xlabel("probability", fontsize=10)
     return finish(fig, source)
 
 
@@ -243,7 +243,7 @@ def history(history: History | dict, *, source: str | None = None) -> Figure:
     if not np.isnan(history.validation_accuracy).all():
         right.plot(epochs, history.validation_accuracy, color="#D55E00", linestyle="--", label="held out")
         right.legend(loc="lower right")
-    left.set(xlabel="epoch", ylabel="mean training loss (nats)", ylim=(0, None))
+    left.set(xlabel="epoch", ylabel="mean training loss", ylim=(0, None))
     right.set(xlabel="epoch", ylabel="accuracy")
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     for ax in (left, right):
@@ -259,7 +259,7 @@ def confusion(matrix: Tensor, classes: Sequence[str], *, source: str | None = No
     ax.imshow(wrong / np.maximum(wrong.max(), 1), cmap="Oranges", vmin=0, vmax=2)  # 2: dark text stays readable
     for (i, j), count in np.ndenumerate(counts):
         if count:
-            ax.text(j, i, f"{int(count)}", ha="center", va="center", fontsize=9, color=INK, fontweight="bold" if i == j else "normal")
+            ax.text(j, i, f"{int(count)}", ha="center", va="center", fontsize=10, color=INK, fontweight="bold" if i == j else "normal")
     ax.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 3 else 0, ha="right" if max(map(len, classes)) > 3 else "center")
     ax.set_yticks(range(len(classes)), classes)
     ax.set(xlabel="predicted class", ylabel="true class")

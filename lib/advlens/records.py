@@ -106,7 +106,7 @@ def verdict(claim: str, *, source: str, reported: str, measured: str, verdict: s
     for name, given, known in (("source", source, SOURCES), ("verdict", verdict, VERDICTS)):
         if given not in known:
             raise ValueError(f"unknown {name} {given!r}; known: {', '.join(known)}")
-    rows = "".join(f'<dt style="font-weight: 600">{head}</dt><dd style="margin: 0">{escape(text)}</dd>'
+    rows = "".join(f'<dt style="font-weight: 600; margin: 0">{head}</dt><dd style="margin: 0">{escape(text)}</dd>'
                    for head, text in (("Reported", reported), ("Measured", measured), ("Why", why)))
     # The box takes the page's own text colour, and a veil of grey that shows on light and on dark.
     return HTML(
