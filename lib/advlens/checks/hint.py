@@ -1,0 +1,126 @@
+"""What all checks share: call the answer, compare it, and fail with one hint."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Callable
+
+import torch
+from torch import Tensor, nn
+
+from advlens.models import Normalize
+
+MEAN, STD = 0.5, 0.25  # of the small network below
+
+
+class CheckFailed(AssertionError):
+    """The answer is not right yet.  The message is one hint."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the hint alone, without the inside of the check."""
+        return [f"Not yet. {self}"]
+
+
+def require(condition, hint: str) -> None:
+    if not condition:
+        raise CheckFailed(hint)
+
+
+def call(function: Callable, *arguments):
+    """The result of the reader's function, or a hint when there is none."""
+    require(callable(function), "Give the check the function itself, without parentheses and arguments.")
+    name = getattr(function, "__name__", "the function")
+    try:
+        result = function(*arguments)
+    except NotImplementedError:
+        raise CheckFailed(f"{name} is not written yet: replace the line `raise NotImplementedError` by your code, "
+                          "run that cell, then this one.") from None
+    except Exception as error:  # whatever it is, the reader should see it beside the name of the function
+        raise CheckFailed(f"{name} stopped with {type(error).__name__}: {error}") from error
+    require(result is not None, f"{name} returns nothing: end it with `return` and the result.")
+    return result
+
+
+def answered(**variables) -> None:
+    """Fail when a variable of a measurement is still empty."""
+    for name, value in variables.items():
+        inside = value.values() if isinstance(value, dict) else [value]
+        require(all(v is not None and v is not ... for v in inside), f"`{name}` is not measured yet: fill it in, run that cell, then this one.")
+
+
+def close(got, expected, tolerance: float = 1e-4) -> bool:
+    """Do 99 % of the numbers agree?  (Where a gradient is almost 0, rounding may decide its sign.)"""
+    got, expected = torch.as_tensor(got, dtype=torch.float64), torch.as_tensor(expected, dtype=torch.float64)
+    return got.shape == expected.shape and ((got - expected).abs() <= tolerance).double().mean().item() >= 0.99
+
+
+def compare(got, expected, mistakes: dict, otherwise: str, tolerance: float = 1e-4) -> None:
+    """Fail unless `got` is `expected`; the hint is the first of `mistakes` {hint: wrong result} that agrees with `got`."""
+    if close(got, expected, tolerance):
+        return
+    for hint, wrong in mistakes.items():
+        require(not close(got, wrong, tolerance), hint)
+    raise CheckFailed(otherwise)
+
+
+def images(result, x: Tensor) -> Tensor:
+    """Fail unless `result` is a batch like x: type, shape, finite, and free of any graph."""
+    require(isinstance(result, Tensor), f"The result is a {type(result).__name__}: return a tensor like x.")
+    require(result.shape == x.shape, f"The result has shape {tuple(result.shape)}, x has {tuple(x.shape)}: return one image for each image.")
+    require(result.dtype == x.dtype, f"The result is {result.dtype}, x is {x.dtype}: keep the type of x.")
+    require(torch.isfinite(result).all(), "The result holds NaN or infinity: is there a division by a norm that can be 0?")
+    require(not result.requires_grad, "The result still hangs on the graph of the gradient: return it with .detach().")
+    return result
+
+
+def attack(function: Callable, model: nn.Module, x: Tensor, y: Tensor, *arguments) -> Tensor:
+    """Call function(model, x, y, *arguments) and fail unless it returns images and leaves x and the model alone."""
+    before = x.clone()
+    with _watched(model):
+        result = call(function, model, x, y, *arguments)
+    require(not x.requires_grad, "You set requires_grad on the x of your caller: work on x.clone().requires_grad_() instead.")
+    require(torch.equal(x, before), "You changed the images of your caller in place: work on a copy, x.clone().")
+    return images(result, x)
+
+
+@contextlib.contextmanager
+def _watched(model: nn.Module):
+    """Fail when the model was run in training mode, or is not left as it was."""
+    training = [module.training for module in model.modules()]
+    seen: list[bool] = []
+    hooks = [module.register_forward_pre_hook(lambda module, _: seen.append(module.training)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        after = [module.training for module in model.modules()]
+        for module, mode in zip(model.modules(), training):
+            module.training = mode
+        polluted = any(p.grad is not None for p in model.parameters())
+        frozen = not all(p.requires_grad for p in model.parameters())
+        model.zero_grad(set_to_none=True)
+        model.requires_grad_(True)
+    require(seen, "The model was never called: the gradient of the loss needs its logits, model(x).")
+    require(not any(seen), "The attack ran the model in training mode, where dropout and batch statistics blur the gradient: "
+                           "call model.eval() first.")
+    require(after == training, "The model comes back in another mode: remember model.training, and restore it at the end with model.train(was).")
+    require(not polluted, "Your function leaves gradients on the parameters of the model, and they would leak into the next training step: "
+                          "take torch.autograd.grad(loss, x) instead of loss.backward().")
+    require(not frozen, "The parameters of the model come back with requires_grad = False: leave them as they were.")
+
+
+def small_net(seed: int = 0, channels: int = 1) -> nn.Sequential:
+    """A network for 6x6 images and 4 classes, with everything that training mode changes."""
+    with torch.random.fork_rng(devices=[]):  # the reader's own random numbers stay as they are
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            Normalize([MEAN] * channels, [STD] * channels),
+            nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Tanh(),
+            nn.Flatten(), nn.Dropout(0.5), nn.Linear(4 * 36, 4),
+        ).eval()
+
+
+def small_images(n: int = 8, low: float = 0.0, high: float = 1.0, channels: int = 1, seed: int = 0) -> Tensor:
+    """Random images (n, channels, 6, 6) with pixels in [low, high]."""
+    return low + (high - low) * torch.rand(n, channels, 6, 6, generator=torch.Generator().manual_seed(seed))
