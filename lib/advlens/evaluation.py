@@ -68,12 +68,14 @@ def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, floa
     p, spread = hits / n, z * z / n
     centre = (p + spread / 2) / (1 + spread)
     half = z * math.sqrt(p * (1 - p) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))  # rounding must not push p out
 
 
 def rate(hits: Tensor) -> Rate:
     """The share of True in a bool tensor (N,), with its interval."""
-    return Rate(hits.float().mean().item(), *wilson_interval(int(hits.sum()), len(hits)), len(hits))
+    count, n = int(hits.sum()), len(hits)
+    low, high = wilson_interval(count, n)
+    return Rate(count / n, low, high, n)
 
 
 def logits(model: nn.Module, x: Tensor, batch_size: int = 500) -> Tensor:
