@@ -69,7 +69,7 @@ class RecordRole(SphinxRole):
 
 
 class Table(SphinxDirective):
-    """A table made from JSON files: `head`, and `rows()` whose cells are lists of nodes."""
+    """A table made from JSON files: `head`, and `rows()` whose cells are nodes."""
 
     has_content = False
     head: list[str]
@@ -81,7 +81,7 @@ class Table(SphinxDirective):
         group = nodes.tgroup(cols=len(self.head))
         table += group
         group += [nodes.colspec(colwidth=1) for _ in self.head]
-        group += nodes.thead("", row([[nodes.Text(word)] for word in self.head]))
+        group += nodes.thead("", row(texts(*self.head)))
         group += nodes.tbody("", *[row(cells) for cells in self.rows()])
         return [table]
 
@@ -89,45 +89,45 @@ class Table(SphinxDirective):
 class ChapterStatus(Table):
     """One row per chapter of the table of contents, from data/records/run-NN_name.json."""
 
-    head = ["Chapter", "Last run", "Seconds", "Data", "Code cells", "Machine", "torch"]
+    head = ["Chapter", "Last run", "Seconds", "Code cells", "Data", "Where"]
 
     def rows(self):
         folder = data_folder(self.env) / "records"
         for page in chapters(self.env):
             file = folder / f"run-{Path(page).name}.json"
-            link = [page_link(page)]
             if not file.is_file():
-                yield [link, [nodes.Text("not run")]] + [[nodes.Text("-")]] * 5
+                yield [page_link(page), *texts("not run", "", "", "", "")]
                 continue
             run = json.loads(file.read_text())
             values, made = run["values"], run["provenance"]
-            yield [link] + [[nodes.Text(str(text))] for text in (
-                f"{made['date']}, commit {made['commit']}", f"{values['seconds']:.0f}", values["data"],
-                values["cells"], made["device"], made["versions"]["torch"])]
+            versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+            yield [page_link(page), *texts(f"{made['date']}, commit {made['commit']}", f"{values['seconds']:.0f}",
+                                           values["cells"], values["data"], f"{made['device']}; {versions}")]
 
 
 class CheckpointTable(Table):
-    """One row per card in data/checkpoints, the networks trained on real data first."""
+    """One row per card in data/checkpoints; `:data:` names the data sets that are wanted."""
 
-    head = ["Network", "Data", "Numbers", "Test accuracy (95 % interval)", "Train accuracy", "Epochs", "Seconds", "Device"]
+    head = ["Network", "Trained on", "Numbers", "Test accuracy (95 % interval)", "Training accuracy", "Training"]
     option_spec = {"data": str.split}
 
     def rows(self):
         cards = [json.loads(p.read_text()) for p in sorted((data_folder(self.env) / "checkpoints").glob("*.json"))]
         for card in cards:
-            if card["data"] not in self.options.get("data", [card["data"]]):
+            if card["data"] not in self.options["data"]:
                 continue
             low, high = card["test accuracy 95 %"]
-            name = f"{card['network']}-{card['data']}"
-            yield [[nodes.literal("", card["network"])]] + [[nodes.Text(text)] for text in (
-                card["source"], f"{numbers(self.env, name):,}",
+            made = card["provenance"]
+            yield [nodes.literal("", card["network"]), *texts(
+                card["data"], f"{numbers(self.env, card):,}",
                 f"{card['test accuracy']:.2%} ({low:.2%} to {high:.2%})", f"{card['train accuracy']:.2%}",
-                str(card["epochs"]), f"{card['provenance']['seconds']:,.0f}", card["provenance"]["device"])]
+                f"{card['epochs']} epochs, {made['seconds']:,.0f} s on {made['device']}, seed {made['seed']}")]
 
 
-def numbers(env, name: str) -> int:
+def numbers(env, card: dict) -> int:
     """How many numbers a checkpoint stores, read from the head of its safetensors file."""
-    with open(data_folder(env) / "checkpoints" / f"{name}.safetensors", "rb") as file:
+    path = data_folder(env) / "checkpoints" / f"{card['network']}-{card['data']}.safetensors"
+    with path.open("rb") as file:
         head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     total = 0
     for key, tensor in head.items():
@@ -155,8 +155,12 @@ def page_link(page: str) -> nodes.Node:
                                  reftarget=f"/{page}", refdoc="", refwarn=True)
 
 
+def texts(*words) -> list[nodes.Text]:
+    return [nodes.Text(str(word)) for word in words]
+
+
 def row(cells) -> nodes.row:
-    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", *[cell.deepcopy() for cell in cells_])) for cells_ in cells])
+    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells])
 
 
 def setup(app):
