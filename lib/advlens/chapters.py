@@ -70,7 +70,7 @@ def execute(source: Path, *, standin: str = "never", timeout: int = 900):
 
 
 def normalise(notebook):
-    """Widget ids in order of appearance, no timings, no progress bars: the same run gives the same bytes."""
+    """Ids in order of appearance, no timings, no progress bars: the same run gives the same bytes."""
     state = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     order: list[str] = []
 
@@ -80,7 +80,8 @@ def normalise(notebook):
             for child in re.findall(r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state[model]["state"])):
                 visit(child)
 
-    for cell in notebook.cells:
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
