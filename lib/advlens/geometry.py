@@ -94,5 +94,6 @@ def per_sample(value: Tensor, like: Tensor) -> Tensor:
 
 
 def check_norm(p: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError, with the known names, unless p is one of them."""
     if p not in allowed:
         raise ValueError(f"unknown norm {p!r}; known: {', '.join(allowed)}")

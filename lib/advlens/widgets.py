@@ -30,7 +30,7 @@ def explore(draw: Callable[..., Figure], *, alt: Callable[..., str], caption: st
     the one that prints.  Raises ValueError for no or more than two keywords, an empty
     list, or more than MAX_FRAMES frames or MAX_BYTES bytes.
 
-    >>> widgets.explore(draw, alt=describe, caption="...", eps=[0.0, 0.1, 0.2])
+    >>> widgets.explore(draw, alt=describe, caption="...", eps=[0.0, 0.1, 0.2])  # doctest: +SKIP
     """
     if not 1 <= len(values) <= 2:
         raise ValueError(f"explore has {len(values)} parameters {sorted(values)}; give one or two, each with a list of values")

@@ -22,6 +22,7 @@ class CheckFailed(AssertionError):
 
 
 def require(condition, hint: str) -> None:
+    """Fail with the hint unless the condition holds."""
     if not condition:
         raise CheckFailed(hint)
 
