@@ -1,0 +1,143 @@
+"""Bad input: one clear exception that names the argument, what was given and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from advlens.attacks import bim, fgm, fgsm, pgd
+from advlens.evaluation import evaluate, robust_accuracy, robust_curve
+from advlens.inputs import ProbabilitiesWarning, check_logits, frozen
+
+ATTACKS = {"fgsm": fgsm, "fgm": fgm, "bim": bim, "pgd": partial(pgd, steps=2), "pgd-l2": partial(pgd, steps=2, norm="l2")}
+
+# Everything public that takes images: the same complaint everywhere.
+CALLS = {name: partial(attack, eps=0.1) for name, attack in ATTACKS.items()} | {
+    "evaluate": lambda model, x, y: evaluate(model, x, x, y),
+    "robust_accuracy": lambda model, x, y: robust_accuracy(model, x, y, partial(fgsm, eps=0.1)),
+    "robust_curve": lambda model, x, y: robust_curve(model, x, y, fgsm, [0.0, 0.1]),
+}
+everywhere = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+
+
+def with_nan(x):
+    x = x.clone()
+    x[0, 0, 0, 0] = math.nan
+    return x
+
+
+@everywhere
+@pytest.mark.parametrize("spoil, error, message", [
+    (lambda x: (255 * x).byte(), TypeError, r"x is torch.uint8; give floats in \[0, 1\]"),
+    (lambda x: x.long(), TypeError, "x is torch.int64"),
+    (lambda x: x.numpy(), TypeError, "x is a ndarray; give a float tensor"),
+    (lambda x: 255 * x, ValueError, r"x lies in \[.*\]; pixels belong in \[0, 1\]"),
+    (lambda x: x - 0.5, ValueError, r"x lies in \[-0.5"),
+    (lambda x: x * math.inf, ValueError, "x holds NaN"),  # 0 * inf
+    (lambda x: x + math.inf, ValueError, r"x lies in \[inf, inf\]"),
+    (with_nan, ValueError, "x holds NaN"),
+    (lambda x: x[0], ValueError, r"x has shape \(2, 6, 6\); give \(N, C, H, W\).*unsqueeze"),
+    (lambda x: x.flatten(1), ValueError, r"x has shape \(8, 72\)"),
+    (lambda x: x[:0], ValueError, r"x is empty, its shape is \(0, 2, 6, 6\)"),
+], ids=["uint8", "int64", "numpy", "0-255", "centred", "inf times 0", "inf", "NaN", "one image", "flat", "empty"])
+def test_wrong_images(call, spoil, error, message, net, batch):
+    with pytest.raises(error, match=message):
+        call(net, spoil(batch[0]), batch[1])
+
+
+@everywhere
+@pytest.mark.parametrize("spoil, error, message", [
+    (lambda y: y[:5], ValueError, r"y has shape \(5,\) for 8 images; give \(8,\)"),
+    (lambda y: y[:, None], ValueError, r"y has shape \(8, 1\)"),
+    (lambda y: y.float(), TypeError, "y is torch.float32; give int64 class numbers"),
+    (lambda y: y.int(), TypeError, "y is torch.int32"),
+    (lambda y: y.tolist(), TypeError, "y is list"),
+    (lambda y: y - 5, ValueError, "y holds -[1-5]; class numbers start at 0"),
+    (lambda y: y + 5, ValueError, r"y holds [5-9], but the model has 5 classes \(0 to 4\)"),
+], ids=["short", "column", "float", "int32", "list", "negative", "too large"])
+def test_wrong_labels(call, spoil, error, message, net, batch):
+    with pytest.raises(error, match=message):
+        call(net, batch[0], spoil(batch[1]))
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+@pytest.mark.parametrize("eps, error, message", [
+    (-0.1, ValueError, "eps = -0.1.*not negative"),
+    (math.nan, ValueError, "eps = nan.*finite"),
+    (math.inf, ValueError, "eps = inf.*finite"),
+    (torch.tensor(8 * [0.1] + [0.1]), ValueError, r"eps has shape \(9,\); give one number, or \(8,\)"),
+    (torch.full((8, 1, 1, 1), 0.1), ValueError, r"eps has shape \(8, 1, 1, 1\)"),
+    (torch.tensor([0.1] * 7 + [-0.1]), ValueError, "eps = .*not negative"),
+    (torch.tensor([0.1] * 7 + [math.nan]), ValueError, "eps = .*finite"),
+], ids=["negative", "NaN", "infinite", "long", "wrong shape", "one negative", "one NaN"])
+def test_wrong_eps(attack, eps, error, message, net, batch):
+    with pytest.raises(error, match=message):
+        attack(net, *batch, eps=eps)
+
+
+@pytest.mark.parametrize("attack", [fgsm, fgm, partial(pgd, steps=2)], ids=["fgsm", "fgm", "pgd"])
+@pytest.mark.parametrize("eps", ["0.1", None, [[0.1], [0.1, 0.2]]])
+def test_eps_of_a_wrong_type(attack, eps, net, batch):
+    with pytest.raises(TypeError, match="eps is .*; give one number, or a tensor"):
+        attack(net, *batch, eps=eps)
+
+
+@pytest.mark.parametrize("eps", [np.float32(0.1), np.float64(0.1), torch.tensor(0.1), 0, torch.zeros(8, dtype=torch.int64)])
+def test_any_kind_of_number_is_an_eps(eps, net, batch):
+    assert (fgsm(net, *batch, eps=eps) - batch[0]).abs().max() <= 0.1 + 1e-6
+
+
+@everywhere
+def test_a_model_that_returns_probabilities_is_noticed(call, net, batch):
+    """PEERS 13."""
+    with pytest.warns(ProbabilitiesWarning, match="look like probabilities.*remove the softmax"):
+        call(nn.Sequential(net, nn.Softmax(1)), *batch)
+
+
+@pytest.mark.filterwarnings("error::advlens.inputs.ProbabilitiesWarning")
+@everywhere
+def test_logits_are_not_taken_for_probabilities(call, net, batch):
+    call(net, *batch)
+
+
+@everywhere
+@pytest.mark.parametrize("tail, message", [
+    (nn.Flatten(0), "the model returns shape"),
+    (nn.Unflatten(1, (5, 1)), "the model returns shape"),
+], ids=["flat", "a map"])
+def test_a_model_of_another_shape(call, tail, message, net, batch):
+    with pytest.raises(ValueError, match=message):
+        call(nn.Sequential(net, tail), *batch)
+
+
+def test_a_model_that_returns_nan():
+    x, y = torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="the model returns NaN"):
+        check_logits(torch.full((2, 3), math.nan), x, y)
+
+
+def test_adversarial_images_of_another_shape(net, batch):
+    x, y = batch
+    with pytest.raises(ValueError, match="adversarial has shape .*they must agree"):
+        evaluate(net, x, x[:3], y)
+    with pytest.raises(ValueError, match="adversarial lies in"):
+        evaluate(net, x, x + 1, y)
+    with pytest.raises(TypeError, match="adversarial is torch.uint8"):
+        evaluate(net, x, (255 * x).byte(), y)
+
+
+def test_frozen_gives_everything_back(net):
+    """PEERS 11: the mode of every submodule, every flag, and that after an exception too."""
+    net[2].eval()
+    net[1].bias.requires_grad_(False)
+    modes, flags = [m.training for m in net.modules()], [p.requires_grad for p in net.parameters()]
+    with pytest.raises(KeyError), frozen(net) as same:
+        assert same is net
+        assert not any(m.training for m in net.modules()) and not any(p.requires_grad for p in net.parameters())
+        raise KeyError
+    assert [m.training for m in net.modules()] == modes and [p.requires_grad for p in net.parameters()] == flags
