@@ -149,9 +149,9 @@ def _squared_error(z: Tensor, y: Tensor) -> Tensor:
 
 
 def honest() -> tuple[dict, str, int]:
-    """Random signs, FGSM and PGD-40 at the same eps, on 1,000 images for each of two nets."""
+    """Random signs, FGSM and PGD-40 at the same eps, on 1,000 images for each of three nets."""
     n, values, sources = 1000, {"n": 1000}, {}
-    for name, eps in (("lenet", 0.1), ("cifar_net", 2 / 255)):
+    for name, eps in (("lenet", 0.1), ("mnist_resnet", 0.1), ("cifar_net", 2 / 255)):
         net, test = models.pretrained(name), data.load(models.NETWORKS[name][1], "test").sample(n, SEED)
         sources[test.source] = None
         signs = torch.randint(0, 2, test.images.shape, generator=torch.Generator().manual_seed(SEED)) * 2.0 - 1
