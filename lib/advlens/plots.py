@@ -54,7 +54,7 @@ LOOKS = {
     "cifar_net": Look("CifarNet", "#CC79A7", "D", (0, (5, 1))),
     "vgg_blocks": Look("VGG blocks", "#E69F00", "v", ":"),
     "clean": Look("no attack", "#222222", "o", "-"),
-    "noise": Look("random noise", "#767676", "x", ":"),
+    "noise": Look("random noise", "#CC79A7", "x", ":"),
     "fgsm": Look("FGSM", "#D55E00", "s", "--"),
     "fgm": Look("FGM", "#E69F00", "v", ":"),
     "bim": Look("BIM", "#009E73", "^", "-."),
@@ -140,9 +140,9 @@ def noise(ax: Axes, d: Tensor, limit: float | None = None) -> None:
         raise TypeError(f"the perturbation has dtype {d.dtype}; give floats in pixel units (integers wrap around)")
     limit = limit or d.abs().max().item() or 1.0
     if d.shape[0] == 1:
-        ax.imshow(d[0].detach().cpu(), cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
+        ax.imshow(d[0].detach().cpu().numpy(), cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
     else:
-        ax.imshow((0.5 + d.detach().cpu() / (2 * limit)).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
+        ax.imshow((0.5 + d.detach().cpu() / (2 * limit)).clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
     _bare(ax)
     ax.spines[:].set(visible=True, color="#c8c8c8", linewidth=0.8)  # where 0 is white, the edge must still show
 
@@ -163,7 +163,7 @@ def attack(x: Tensor, adversarial: Tensor, probabilities_before: Tensor, probabi
     fig, axes = plt.subplots(len(x), 4, figsize=(WIDTH, height * len(x) + 0.5), squeeze=False, layout="constrained",
                              width_ratios=[1, 1, 1, 1.25])
     for i, (clean, signed, attacked, bars) in enumerate(axes):
-        before, after = probabilities_before[i].detach().cpu(), probabilities_after[i].detach().cpu()
+        before, after = probabilities_before[i].detach().cpu().numpy(), probabilities_after[i].detach().cpu().numpy()
         _image(clean, x[i])
         clean.set_title(_said(before, classes, "clean" if i == 0 else ""), fontsize=10)
         noise(signed, d[i], limit)
@@ -177,17 +177,17 @@ def attack(x: Tensor, adversarial: Tensor, probabilities_before: Tensor, probabi
     return finish(fig, source)
 
 
-def _said(probabilities: Tensor, classes: Sequence[str], heading: str) -> str:
-    best = int(probabilities.argmax())
-    return (f"{heading}\n" if heading else "") + f"{classes[best]} ({probabilities[best].item():.0%})"
+def _said(probabilities: np.ndarray, classes: Sequence[str], heading: str) -> str:
+    best = probabilities.argmax()
+    return (f"{heading}\n" if heading else "") + f"{classes[best]} ({probabilities[best]:.0%})"
 
 
-def _confidences(ax: Axes, before: Tensor, after: Tensor, classes: Sequence[str], shown: int) -> None:
-    which = (before.maximum(after)).argsort(descending=True)[:shown].sort().values
+def _confidences(ax: Axes, before: np.ndarray, after: np.ndarray, classes: Sequence[str], shown: int) -> None:
+    which = np.sort(np.argsort(-np.maximum(before, after), kind="stable")[:shown])
     place = np.arange(len(which))
     ax.barh(place - 0.2, before[which], 0.4, color="#9a9a9a", label="clean")
     ax.barh(place + 0.2, after[which], 0.4, color=WRONG, label="attacked")
-    ax.set_yticks(place, [classes[k] for k in which.tolist()])
+    ax.set_yticks(place, [classes[k] for k in which])
     ax.set_xlim(0, 1)
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     ax.invert_yaxis()
@@ -195,8 +195,8 @@ def _confidences(ax: Axes, before: Tensor, after: Tensor, classes: Sequence[str]
 
 
 def _image(ax: Axes, x: Tensor) -> None:
-    x = x.detach().cpu()
-    ax.imshow(x[0] if x.shape[0] == 1 else x.permute(1, 2, 0), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    x = x.detach().cpu().numpy()
+    ax.imshow(x[0] if x.shape[0] == 1 else x.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     _bare(ax)
 
 
