@@ -1,0 +1,153 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Exercises: many steps
+#
+# Three exercises for the chapter [Many steps: BIM and PGD](../../chapters/04_many_steps.ipynb): you write the strongest of the simple attacks, you find out what restarts are worth, and you doubt a good result.
+# Run the cells from top to bottom. Each check says "ok", or gives you one hint. All of it runs on a laptop in seconds.
+
+# %%
+# Run once. On Colab this installs the course and leaves torch and numpy as they are; elsewhere it does nothing.
+import importlib.util, subprocess, sys
+from importlib.metadata import version
+
+if importlib.util.find_spec("advlens") is None:
+    repository = "git+https://github.com/adversarial-lenses/adversarial-lenses"
+    keep = [f"{name}=={version(name)}" for name in ("torch", "numpy")]
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", repository, *keep])
+    if done.returncode:
+        raise SystemExit("Could not install the course: connect to the network, or clone the repository and run `pip install .` in it.")
+
+import torch
+from advlens import attacks, checks, data, evaluation, geometry, models, plots, records, widgets
+
+plots.use_style()
+
+# %% [markdown]
+# ## 1. Code: projected gradient descent
+#
+# Write `my_pgd(model, x, y, eps, step_size, steps)` for the maximum norm. Begin at `x` itself, without a random start, and repeat `steps` times:
+#
+# 1. take the gradient of the cross-entropy at the point where you are;
+# 2. step by `step_size` along its sign;
+# 3. go back into the ball: no pixel further than `eps` from the *clean* image;
+# 4. go back into the box: every pixel in [0, 1].
+#
+# Return the last point. Leave no traces: evaluation mode during the attack, the mode as it was afterwards, no gradients on the parameters, `x` unchanged.
+
+# %% nbgrader={"grade": false, "grade_id": "pgd", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def my_pgd(model, x, y, eps, step_size, steps):
+    ### BEGIN SOLUTION
+    was = model.training
+    model.eval()
+    point = x.clone()
+    for _ in range(steps):
+        here = point.requires_grad_()
+        loss = torch.nn.functional.cross_entropy(model(here), y, reduction="sum")
+        gradient, = torch.autograd.grad(loss, here)
+        point = here.detach() + step_size * gradient.sign()
+        point = (x + (point - x).clamp(-eps, eps)).clamp(0, 1)
+    model.train(was)
+    return point
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "code-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+checks.pgd(my_pgd)
+
+# %% [markdown]
+# The same four digits as in the exercise before, with half of the epsilon. Ten steps do what one step could not:
+#
+# ![Four handwritten digits in rows: the clean digit, the noise of the attack, the digit with the noise, and bars that show how the prediction moves to another class.](expected/04_code.png)
+
+# %% expected="04_code"
+digits = data.load("digits", "test")[5:9]
+lenet = models.pretrained("lenet", "digits")
+adversarial = my_pgd(lenet, digits.images, digits.labels, 0.1, 0.025, 10)
+before, after = (evaluation.logits(lenet, x).softmax(1) for x in (digits.images, adversarial))
+plots.attack(digits.images, adversarial, before, after, digits.classes, source=digits.source)
+
+# %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+# When this sheet is graded, your function also meets networks and images that it has not seen.
+### BEGIN HIDDEN TESTS
+from advlens import attacks, checks, data, evaluation, models
+shapes = data.load("shapes", "test")[:24]
+net = models.pretrained("cifar_net", "shapes")
+yours = my_pgd(net, shapes.images, shapes.labels, 8 / 255, 2 / 255, 7)
+assert (yours - shapes.images).abs().max() <= 8 / 255 + 1e-6, "on colour images the result leaves the ball"
+assert yours.min() >= 0 and yours.max() <= 1, "on colour images the result leaves [0, 1]"
+book = attacks.pgd(net, shapes.images, shapes.labels, eps=8 / 255, steps=7, step_size=2 / 255, random_start=False)
+fooled = [evaluation.evaluate(net, shapes.images, images, shapes.labels).success.float().mean() for images in (yours, book)]
+assert fooled[0] >= fooled[1] - 0.1, f"on colour images your attack fools {fooled[0]:.0%}, the library's {fooled[1]:.0%}"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 2. Measurement: what are restarts worth?
+#
+# A random start may be unlucky. So one tries several, and an image counts as robust only if it stands them all.
+#
+# Take the first hundred test digits, `lenet`, and `attacks.pgd` with `eps=0.1`, `steps=3` and `restarts` = 1, 2 and 5. Give each of the three runs a fresh generator, `torch.Generator().manual_seed(0)`. Fill in
+#
+# - `accuracy`: the dict of the robust accuracies, `{1: ..., 2: ..., 5: ...}`, as shares;
+# - `conclusion`: what does such a number say?
+#   - a: it is the accuracy that the network keeps under any attack of this eps.
+#   - b: it is a lower limit: a better attack may leave more.
+#   - c: it is an upper limit: more restarts, or a better attack, can only leave less.
+#
+# `evaluation.robust_accuracy(model, x, y, attack)` wants an attack that takes `(model, x, y)`, and gives back a rate with `.value`.
+
+# %% nbgrader={"grade": false, "grade_id": "measurement", "locked": false, "schema_version": 3, "solution": true, "task": false}
+digits = data.load("digits", "test")[:100]
+lenet = models.pretrained("lenet", "digits")
+
+accuracy = {1: None, 2: None, 5: None}
+conclusion = None
+
+### BEGIN SOLUTION
+for restarts in accuracy:
+    generator = torch.Generator().manual_seed(0)
+
+    def attack(model, x, y):
+        return attacks.pgd(model, x, y, eps=0.1, steps=3, restarts=restarts, generator=generator)
+
+    accuracy[restarts] = evaluation.robust_accuracy(lenet, digits.images, digits.labels, attack).value
+conclusion = "c"
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "measurement-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+checks.restarts(accuracy)
+
+# %% [markdown]
+# Three bars that can only go down:
+#
+# ![Three bars, the robust accuracy with one, two and five restarts. Each is a little lower than the one before.](expected/04_measurement.png)
+
+# %% expected="04_measurement"
+plots.bars(list(accuracy.values()), ["1 restart", "2 restarts", "5 restarts"], ylabel="robust accuracy", source=digits.source)
+
+# %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+# Your conclusion is marked when the sheet is graded.
+assert conclusion in ("a", "b", "c"), "`conclusion` is one of the letters \"a\", \"b\", \"c\""
+### BEGIN HIDDEN TESTS
+assert conclusion == "c", "an attack shows what is broken; what it does not break may break under the next"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3. Thought: too good
+#
+# A colleague shows you a network that keeps 95 % of its accuracy under PGD with the cross-entropy loss. You read its code: before they are returned, the logits are multiplied by 100.
+#
+# Is the network robust? What happens to the gradient of the cross-entropy, and why? Name at least three things that you run next, and say what each outcome would tell you.
+
+# %% [markdown] nbgrader={"grade": true, "grade_id": "thought", "locked": false, "points": 5, "schema_version": 3, "solution": true, "task": false}
+# **Model answer.** We do not know; the 95 % are no evidence. Multiplying the logits by 100 changes no prediction, but the softmax becomes so sure that its probability of the right class rounds to 1: the gradient of the cross-entropy, $p - \mathrm{onehot}(y)$ passed back, becomes 0 in float32. PGD then walks by the sign of zeros or of rounding errors: the gradient is masked.
+# Next: (1) count the images whose input gradient is exactly 0: many zeros mean a masked gradient. (2) PGD with the margin loss, which has no softmax: if accuracy falls, the 95 % came from the mask. (3) Divide the logits by 100 (or by their spread) and run the same PGD again: no prediction changes, so robustness must not change either. (4) Raise eps to 0.5 or 1: accuracy must reach 0; if it does not, the attack is broken, not the network strong. (5) An attack without gradients, or adversarial images made on another network: if they fool it more often than white-box PGD does, its gradient is masked. (6) More steps and restarts, after the loss is repaired. Only if all of these leave the 95 % does the claim begin to be credible.
+#
+# **Marking guide.** 1 point: scaling changes no prediction, so it cannot be a defence. 1 point: saturated softmax, the gradient rounds to 0. 1 point for each of three useful tests with its outcome. A test that only repeats CE-PGD with more steps gives no point.
