@@ -46,23 +46,28 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def real(name: str, split: str) -> data.Dataset:
-    """Real data, or a skip that says how to run the test."""
-    try:
-        return data.load(name, split)
-    except data.DataUnavailable:
-        if os.environ.get("ADVLENS_STANDIN") == "never":
-            raise  # `make verify` asked for real data: a skip would hide that there is none
-        pytest.skip(REAL_DATA.format(name))
+@pytest.fixture(scope="session")
+def real():
+    """real(name, split): real data, or a skip that says how to run the test."""
+
+    def load(name: str, split: str) -> data.Dataset:
+        try:
+            return data.load(name, split)
+        except data.DataUnavailable:
+            if os.environ.get("ADVLENS_STANDIN") == "never":
+                raise  # real data was asked for: a skip would hide that there is none
+            pytest.skip(REAL_DATA.format(name))
+
+    return load
 
 
 @pytest.fixture(scope="session")
-def mnist() -> data.Dataset:
+def mnist(real) -> data.Dataset:
     return real("mnist", "test")
 
 
 @pytest.fixture(scope="session")
-def cifar10() -> data.Dataset:
+def cifar10(real) -> data.Dataset:
     return real("cifar10", "test")
 
 
