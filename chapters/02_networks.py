@@ -69,14 +69,14 @@ lenet = models.pretrained("lenet", mnist.name)
 
 # %%
 digit = mnist.images[:1]  # (1, 1, 28, 28): one picture with one channel
-edge = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).view(1, 1, 3, 3)
+edge = torch.tensor([[[[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]]])
 response = F.conv2d(digit, edge, padding=1)  # (1, 1, 28, 28)
 
 i, j = 10, 14  # one place, computed by hand
 by_hand = (edge[0, 0] * digit[0, 0, i - 1:i + 2, j - 1:j + 2]).sum()
-print("by hand and by conv2d the same:", torch.isclose(by_hand, response[0, 0, i, j]).item())
+print("the same by hand:", torch.isclose(by_hand, response[0, 0, i, j]).item())
 
-# %% mystnb={"image": {"alt": "Three panels. Left: a handwritten digit, white on black. Middle: the three by three kernel, blue on the left, orange on the right. Right: the response, orange along the left edges of the strokes and blue along the right edges."}, "figure": {"caption": "One convolution. Orange is positive, blue is negative, white is zero. The kernel answers with orange where the stroke begins and with blue where it ends; flat regions, black or white, give nothing.", "name": "fig-02-convolution"}}
+# %% mystnb={"image": {"alt": "Three panels. Left: a handwritten digit, white on black. Middle: the three by three kernel, blue on the left, orange on the right. Right: the response, orange along the left edges of the strokes and blue along the right edges."}, "figure": {"caption": "One convolution. Orange is positive, blue is negative, white is zero. The kernel answers with orange where the stroke begins and with blue where it ends; flat regions, black or white, give nothing.", "name": "fig-02-convolution"}} tags=["hide-input"]
 fig, (left, middle, right) = plt.subplots(1, 3, figsize=(plots.WIDTH, 2.6), layout="constrained")
 left.imshow(digit[0, 0], cmap="gray", vmin=0, vmax=1)
 left.set_axis_off()
@@ -88,14 +88,14 @@ plots.finish(fig, mnist.source)
 
 # %% [markdown]
 # Nobody chooses the kernels of a trained net. LeNet has six of them in its first layer, and it found them by itself.
-# They are not as tidy as ours, but the answers show that most of them ask about edges too, each in another direction.
+# They are less tidy than ours, and no two ask the same. But look at the answers: some light up along the edges of one direction, others respond to the ink itself.
 
 # %%
 kernels = lenet[1].weight.detach()  # (6, 1, 5, 5); lenet[0] is Normalize
 with torch.no_grad():
     responses = lenet[1](lenet[0](digit))[0]  # (6, 28, 28)
 
-# %% mystnb={"image": {"alt": "Two rows of six panels. Top: six learned kernels of five by five numbers, patches of orange and blue. Bottom: the digit as each of them sees it; strokes light up in orange and blue depending on their direction."}, "figure": {"caption": "The six kernels of LeNet's first layer, and what each answers for the digit above. Nobody drew them: training did.", "name": "fig-02-filters"}}
+# %% mystnb={"image": {"alt": "Two rows of six panels. Top: six learned kernels of five by five numbers, patches of orange and blue. Bottom: the digit as each of them sees it; strokes light up in orange and blue depending on their direction."}, "figure": {"caption": "The six kernels of LeNet's first layer, and what each answers for the digit above. Nobody drew them: training did.", "name": "fig-02-filters"}} tags=["hide-input"]
 fig, axes = plt.subplots(2, 6, figsize=(plots.WIDTH, 2.9), layout="constrained")
 for k, (top, bottom) in enumerate(axes.T):
     plots.noise(top, kernels[k], limit=kernels.abs().max().item())
@@ -157,27 +157,32 @@ print(models.summary(models.CifarNet()))
 def conv(k, c, d): return (k * k * c + 1) * d
 def dense(n, m): return (n + 1) * m
 def norm(c): return 4 * c
-
-pairs = [(3, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]  # channels of six convolutions
+pairs = [(3, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]  # channels
 blocks = sum(conv(3, c, d) for c, d in pairs) + dense(2048, 128) + dense(128, 10)
 formula = {
-    "LeNet": conv(5, 1, 6) + conv(5, 6, 16) + dense(400, 120) + dense(120, 84) + dense(84, 10),
-    "MnistResNet": conv(7, 1, 64) + norm(64) + 4 * (conv(3, 64, 64) + norm(64)) + dense(64, 10),
-    "CifarNet": blocks + sum(norm(d) for _, d in pairs),
-    "VggBlocks": blocks,
+    "LeNet": conv(5, 1, 6) + conv(5, 6, 16) + dense(400, 120) + dense(120, 84)
+             + dense(84, 10),
+    "MnistResNet": conv(7, 1, 64) + norm(64) + 4 * (conv(3, 64, 64) + norm(64))
+                   + dense(64, 10),
+    "CifarNet": blocks + sum(norm(d) for _, d in pairs), "VggBlocks": blocks,
 }
 for name, expected in formula.items():
-    print(f"{name:<12} formula {expected:>8,}   net {models.count(getattr(models, name)())['total']:>8,}")
+    counted = models.count(getattr(models, name)())["total"]
+    print(f"{name:<12} formula {expected:>8,}   net {counted:>8,}")
 
 # %% tags=["remove-input"]
-for net, source, reported in (("LeNet", "unam2021", "61,706"), ("MnistResNet", "unam2021", "152,842, of them 152,202 trainable"),
-                              ("CifarNet", "unam2021", "552,362, of them 551,466 trainable"), ("VggBlocks", "marinelli", "550,570")):
-    found = models.count(getattr(models, net)())
-    display(records.verdict(f"How many numbers {net} stores", source=source, reported=reported, verdict="confirmed",
-                            measured=f"{found['total']:,}" + (f", of them {found['trainable']:,} trainable" if found["non-trainable"] else ""),
-                            why="Same layers, same formulas." + (" Not trained: running means and variances." if found["non-trainable"] else "")))
+def stored(net):
+    found = models.count(net)
+    return f"{found['total']:,}" + (f" ({found['trainable']:,} trainable)" if found["non-trainable"] else "")
 
-# %% mystnb={"image": {"alt": "Four horizontal bars, one per net, each filled to one hundred percent. LeNet is almost all dense. The residual net is almost all convolution. CifarNet and VGG blocks are about half and half. Batch normalisation is a thin sliver."}, "figure": {"caption": "Where the numbers are. LeNet keeps nearly everything in dense layers; the residual net averages its picture away before the only dense layer and keeps nearly everything in convolutions.", "name": "fig-02-shares"}}
+display(records.verdict("How many numbers the three nets store", source="unam2021", verdict="confirmed",
+                        reported="LeNet 61,706; residual net 152,842 (152,202 trainable); net for colour pictures 552,362 (551,466 trainable)",
+                        measured=f"LeNet {stored(models.LeNet())}; residual net {stored(models.MnistResNet())}; net for colour pictures {stored(models.CifarNet())}",
+                        why="Same layers, same formulas. Not trained are the running means and variances of batch normalisation."))
+records.verdict("How many numbers the VGG blocks store", source="marinelli", verdict="confirmed", reported="550,570",
+                measured=stored(models.VggBlocks()), why="Same layers, same formulas.")
+
+# %% mystnb={"image": {"alt": "Four horizontal bars, one per net, each filled to one hundred percent. LeNet is almost all dense. The residual net is almost all convolution. CifarNet and VGG blocks are about half and half. Batch normalisation is a thin sliver."}, "figure": {"caption": "Where the numbers are. LeNet keeps nearly everything in dense layers; the residual net averages its picture away before the only dense layer and keeps nearly everything in convolutions.", "name": "fig-02-shares"}} tags=["hide-input"]
 kinds = {"convolution": torch.nn.Conv2d, "batch normalisation": torch.nn.BatchNorm2d, "dense": torch.nn.Linear}
 fig, ax = plt.subplots(figsize=(plots.WIDTH, 2.9), layout="constrained")
 start = torch.zeros(len(formula))
@@ -185,25 +190,30 @@ nets = [getattr(models, name)() for name in formula]
 for (kind, layer), colour, hatch in zip(kinds.items(), ("#0072B2", "#F0E442", "#E69F00"), ("", "", "//")):
     own = [sum(models.count(m)["total"] for m in net.modules() if isinstance(m, layer)) for net in nets]
     share = torch.tensor(own) / torch.tensor(list(formula.values()))
-    ax.barh(list(formula), share, left=start, color=colour, hatch=hatch, edgecolor="white", label=kind)
-    start = start + share
+    ax.barh(list(formula), 100 * share, left=start, color=colour, hatch=hatch, edgecolor="white", label=kind)
+    start = start + 100 * share
 ax.invert_yaxis()
-ax.set_xlabel("share of all numbers")
+ax.set_xlabel("share of all numbers (%)")
 ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 plots.finish(fig, "no data: counted on the architectures")
 
 # %% [markdown]
+# What we see: the two nets for digits are opposites. LeNet looks with few shared kernels and then weighs everything against everything; the residual net does nearly all its work while looking.
+# In [chapter 03](03_one_step.ipynb) both meet the same attack.
+#
 # ### A table that cannot be right
 #
 # To study *overparameterisation*, {cite:t}`unam2021` puts $n$ extra dense layers of 256 neurons before the last layer of LeNet, and tables the sizes.
 # Every further layer of that kind adds the same number, so the sizes must climb in equal steps. Do they?
 
 # %% tags=["nbval-check-output"]
-reported = {0: 61_706, 2: 150_978, 4: 282_562, 6: 414_146, 10: 743_106, 20: 1_335_234}
+reported = {0: 61_706, 2: 150_978, 4: 282_562, 6: 414_146,
+            10: 743_106, 20: 1_335_234}
 print(f"one more layer adds {dense(256, 256):,}")
 for n, source in reported.items():
     ours = models.count(models.LeNet(extra=n))["total"]
-    print(f"{n:>3} extra layers: {ours:>10,}   source {source:>10,}   {'same' if ours == source else 'DIFFERS'}")
+    mark = "same" if ours == source else "DIFFERS"
+    print(f"{n:>3} extra layers: {ours:>10,}   source {source:>10,}   {mark}")
 print(f" 11 extra layers: {models.count(models.LeNet(extra=11))['total']:>10,}")
 
 # %% tags=["remove-input"]
@@ -226,13 +236,14 @@ records.verdict("LeNet with ten extra layers of 256", source="unam2021", reporte
 # The function $\sigma(z) = 1 / (1 + e^{-z})$ has the pleasant slope $\sigma' = \sigma (1 - \sigma)$.
 
 # %%
-x = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=torch.float64)  # four pictures of two pixels
-y = torch.tensor([[0], [1], [1], [0]], dtype=torch.float64)
+x = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]).double()  # two pixels each
+y = torch.tensor([[0], [1], [1], [0]]).double()
 
 def tiny_net(sizes=(2, 4, 1), seed=3):
     generator = torch.Generator().manual_seed(seed)
-    W = [1.5 * torch.randn(n, m, generator=generator, dtype=torch.float64) for m, n in zip(sizes, sizes[1:])]
-    return W, [torch.zeros(n, dtype=torch.float64) for n in sizes[1:]]
+    W = [1.5 * torch.randn(n, m, generator=generator).double()
+         for m, n in zip(sizes, sizes[1:])]
+    return W, [torch.zeros(n).double() for n in sizes[1:]]
 
 def forward(W, b, x):
     a = [x]  # a[l] is (N, neurons of layer l): one row per picture
@@ -265,7 +276,7 @@ def backpropagate(W, b, x, y, sign=1, slope=True):
     delta = sign * 2 * (a[-1] - y) * a[-1] * (1 - a[-1])  # (1)
     gradients = []
     for l in reversed(range(len(W))):
-        gradients.append((delta.T @ a[l], delta.sum(0)))  # (4) and (3), summed over the pictures
+        gradients.append((delta.T @ a[l], delta.sum(0)))  # (4), (3)
         delta = delta @ W[l]  # (2)
         if slope:
             delta = delta * a[l] * (1 - a[l])
@@ -277,17 +288,21 @@ def backpropagate(W, b, x, y, sign=1, slope=True):
 
 # %%
 def by_autograd(W, b, x, y):
-    parameters = [p.clone().requires_grad_() for pair in zip(W, b) for p in pair]
-    cost = ((forward(parameters[::2], parameters[1::2], x)[-1] - y) ** 2).sum()
-    return torch.autograd.grad(cost, parameters)
+    both = [p.clone().requires_grad_() for pair in zip(W, b) for p in pair]
+    cost = ((forward(both[::2], both[1::2], x)[-1] - y) ** 2).sum()
+    return torch.autograd.grad(cost, both)
 
 def largest_difference(ours, true):
-    return max((p - q).abs().max().item() for p, q in zip([p for pair in ours for p in pair], true))
+    ours = [p for pair in ours for p in pair]
+    return max((p - q).abs().max().item() for p, q in zip(ours, true))
 
+# %%
 W, b = tiny_net()
 true = by_autograd(W, b, x, y)
-versions = {"the four equations": {}, "sign of (1) turned": {"sign": -1}, "(2) without slope": {"slope": False}}
-difference = {name: largest_difference(backpropagate(W, b, x, y, **slip), true) for name, slip in versions.items()}
+versions = {"the four equations": {}, "sign of (1) turned": {"sign": -1},
+            "(2) without slope": {"slope": False}}
+difference = {name: largest_difference(backpropagate(W, b, x, y, **slip), true)
+              for name, slip in versions.items()}
 for name, value in difference.items():
     print(f"{name:<20} largest difference from autograd {value:.1e}")
 
@@ -321,7 +336,7 @@ def train(steps=400, rate=1.0, **slip):
 
 costs = {name: train(**slip) for name, slip in versions.items()}
 
-# %% mystnb={"image": {"alt": "Error against training step, three lines from the same start. The solid line of the right equations falls to almost zero. The dashed line with the turned sign rises quickly to two. The dotted line without the slope wobbles around one and stays there."}, "figure": {"caption": "The same net, the same start, three sets of equations. An error of one is what a net gets that always says one half; an error of two is what a net gets that gives every picture the same answer, as firmly as it can.", "name": "fig-02-slips"}}
+# %% mystnb={"image": {"alt": "Error against training step, three lines from the same start. The solid line of the right equations falls to almost zero. The dashed line with the turned sign rises quickly to two. The dotted line without the slope wobbles around one and stays there."}, "figure": {"caption": "The same net, the same start, three sets of equations. An error of one is what a net gets that always says one half; an error of two is what a net gets that gives every picture the same answer, as firmly as it can.", "name": "fig-02-slips"}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(plots.WIDTH, 3.2), layout="constrained")
 for (name, values), colour, dashes in zip(costs.items(), ("#0072B2", "#D55E00", "#E69F00"), ("-", "--", ":")):
     ax.plot(values, color=colour, linestyle=dashes, label=name)
@@ -345,39 +360,45 @@ display(records.verdict("The error of a hidden layer is the transposed weights t
 # ## Watching a net learn
 #
 # Now a real net. `training.fit` does what we did by hand, in small batches, with autograd and with a loss that suits classes better than the squared error: the *cross-entropy* $-\log p_y$, where the $p$ are the softmax of the logits.
-# LeNet learns the small embedded digits in seconds. We train it for one, two, four, eight and sixteen epochs, each time anew from the same seed.
+# LeNet learns the small embedded digits in seconds. We train it for one, two, three, five and eight epochs, each time anew from the same seed.
 
 # %%
 small, held_out = data.load("digits"), data.load("digits", "test")
 snapshots, histories = {}, {}
-for epochs in (0, 1, 2, 4, 8, 16):
+for epochs in (0, 1, 2, 3, 5, 8):
     with torch.random.fork_rng():
         torch.manual_seed(0)  # the same initial weights each time
         net = models.LeNet()
     if epochs:
-        histories[epochs] = training.fit(net, small, validation=held_out, epochs=epochs, batch_size=32)
+        histories[epochs] = training.fit(net, small, validation=held_out, epochs=epochs,
+                                          batch_size=32, progress=False)
     snapshots[epochs] = net.eval()
 
-shorter, longest = histories[8], histories[16]
-print("the same seed gives the same first half:", shorter.validation_accuracy == longest.validation_accuracy[:8])
+shorter, longest = histories[5], histories[8]
+same = shorter.validation_accuracy == longest.validation_accuracy[:5]
+print("the same seed gives the same first epochs:", same)
 
-# %% mystnb={"image": {"alt": "Two panels. Left: the training loss falls steeply in the first epochs and then slowly. Right: training accuracy and accuracy on held-out digits climb together towards one hundred percent."}, "figure": {"caption": "Sixteen epochs of LeNet on the embedded digits. Training accuracy is counted on the batches while the net still changes and with dropout on, so it may lie below the accuracy on held-out images.", "name": "fig-02-live"}}
+# %% mystnb={"image": {"alt": "Two panels. Left: the training loss falls steeply in the first epochs and then slowly. Right: training accuracy and accuracy on held-out digits climb together towards one hundred percent."}, "figure": {"caption": "Eight epochs of LeNet on the embedded digits. Training accuracy is counted on the batches while the net still changes and with dropout on, so it may lie below the accuracy on held-out images.", "name": "fig-02-live"}}
 plots.history(longest, source=small.source)
 
 # %%
 young = evaluation.logits(snapshots[1], held_out.images).softmax(1)  # after one epoch
-exam = held_out[young[torch.arange(len(held_out)), held_out.labels].argsort()[:24]]  # what it finds hardest
-answers = {epochs: evaluation.logits(net, exam.images).argmax(1) for epochs, net in snapshots.items()}
+confidence = young.gather(1, held_out.labels[:, None])[:, 0]  # in the right answer
+exam = held_out[confidence.argsort()[:24]]  # the hardest
+answers = {epochs: evaluation.logits(net, exam.images).argmax(1)
+           for epochs, net in snapshots.items()}
 
 def draw(epochs):
     titles = [f"says {k}" for k in answers[epochs].tolist()]
-    return plots.images(exam.images, titles, columns=8, frame=answers[epochs] == exam.labels, source=exam.source)
+    return plots.images(exam.images, titles, columns=8, source=exam.source,
+                        frame=answers[epochs] == exam.labels)
 
 def describe(epochs):
-    return f"Two dozen difficult digits, LeNet at age {epochs} (epochs): {int((answers[epochs] == exam.labels).sum())} are named rightly."
+    right = int((answers[epochs] == exam.labels).sum())
+    return f"Two dozen difficult digits; epochs of training: {epochs}; named rightly: {right}."
 
-# %%
-widgets.explore(draw, epochs=[0, 1, 2, 4, 8, 16], alt=describe,
+# %% tags=["hide-input"]
+widgets.explore(draw, epochs=[0, 1, 2, 3, 5, 8], alt=describe,
                 caption="The two dozen held-out digits that LeNet finds hardest after one epoch, seen by the same net at other ages. "
                         "Green, solid: right. Red, dashed: wrong. At age zero the weights are random, and it says the same to everything.")
 
@@ -397,11 +418,11 @@ widgets.predict(
 
 # %%
 z = evaluation.logits(lenet, mnist.images)
-best = int((z.argmax(1) == mnist.labels).nonzero()[0])  # the first image that is classified right
+best = int((z.argmax(1) == mnist.labels).nonzero()[0])  # first that is right
 image, target = mnist.images[best:best + 1], mnist.labels[best:best + 1]
 
 def slope(scale):
-    """Slope of the cross-entropy of `scale` times the logits, at the pixel where it is steepest."""
+    """Slope of the loss of `scale` times the logits, at its steepest pixel."""
     x = image.clone().requires_grad_()
     loss = F.cross_entropy(scale * lenet(x), target)
     return torch.autograd.grad(loss, x)[0].abs().max().item()
@@ -409,7 +430,7 @@ def slope(scale):
 scales = [0.01, 0.03, 0.1, 0.3, 1, 2, 3, 5, 10, 100]
 slopes = [slope(scale) for scale in scales]
 
-# %%
+# %% tags=["hide-input"]
 def draw(scale):
     fig, (left, right) = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.0), layout="constrained")
     left.bar(mnist.classes, (scale * z[best]).softmax(0), color=plots.colour("lenet"))
@@ -425,7 +446,7 @@ def describe(scale):
     return (f"Logits times {scale:g}: the largest confidence is {(scale * z[best]).softmax(0).max():.3f}, "
             f"the slope of the loss is {slopes[scales.index(scale)]:.1e}.")
 
-# %%
+# %% tags=["hide-input"]
 widgets.explore(draw, scale=scales, alt=describe,
                 caption="One image, one net, ten scales. The answer never changes. The confidence runs from undecided to certain; "
                         "the slope of the loss first grows with the scale and then falls off a cliff, down to exactly zero.")
@@ -446,12 +467,13 @@ records.say("At the steepest pixel of this image the slope is {one:.1e} with the
 # %%
 names = ("lenet", "mnist_resnet", "cifar_net", "vgg_blocks")
 cards = {name: models.card(name) for name in names}
+print(f"{'':<13}epochs   augmentation     training  test     95 % interval")
 for name, card in cards.items():
     low, high = card["test accuracy 95 %"]
-    print(f"{name:<13} {card['epochs']:>3} epochs, augmentation: {card['augmentation']:<15} train {card['train accuracy']:.2%}   "
-          f"test {card['test accuracy']:.2%} (95 %: {low:.2%} to {high:.2%})")
+    print(f"{name:<13}{card['epochs']:>6}   {card['augmentation']:<17}"
+          f"{card['train accuracy']:<10.2%}{card['test accuracy']:<9.2%}{low:.2%} to {high:.2%}")
 
-# %% mystnb={"image": {"alt": "Two panels of test accuracy against epoch. Left, MNIST: LeNet and the residual net start high and creep to just below one hundred percent. Right, CIFAR-10: CifarNet and VGG blocks climb more slowly and end lower, CifarNet above VGG blocks."}, "figure": {"caption": "Accuracy on the test set after each epoch. The test set was only watched here: no epoch and no setting was chosen by it. Mind the two scales.", "name": "fig-02-learning"}}
+# %% mystnb={"image": {"alt": "Two panels of test accuracy against epoch. Left, MNIST: LeNet and the residual net start high and creep to just below one hundred percent. Right, CIFAR-10: CifarNet and VGG blocks climb more slowly and end lower, CifarNet above VGG blocks."}, "figure": {"caption": "Accuracy on the test set after each epoch. The test set was only watched here: no epoch and no setting was chosen by it. Mind the two scales.", "name": "fig-02-learning"}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.2), layout="constrained")
 for ax, title, pair in zip(axes, ("MNIST", "CIFAR-10"), (names[:2], names[2:])):
     for name in pair:
@@ -464,6 +486,8 @@ for ax, title, pair in zip(axes, ("MNIST", "CIFAR-10"), (names[:2], names[2:])):
 plots.finish(fig, "; ".join(dict.fromkeys(card["source"] for card in cards.values())))
 
 # %% [markdown]
+# What we see: grey digits are nearly solved after a few epochs, and the rest of the training polishes. Photographs take longer, and stay unsolved: ten classes of everyday things in so few pixels are hard.
+#
 # ## Sixteen points of overfitting
 #
 # {cite:t}`marinelli` reports that the VGG blocks name almost every training picture rightly, and far fewer of the test pictures. That gap has a name, *overfitting*: the net knows its training pictures by heart, together with things that hold for no other picture.
@@ -479,10 +503,11 @@ widgets.predict(
 
 # %%
 plain, augmented = records.read("02-plain-vgg")["values"], cards["vgg_blocks"]
-gap = {name: run["train accuracy"] - run["test accuracy"] for name, run in (("plain", plain), ("augmented", augmented))}
+gap = {name: run["train accuracy"] - run["test accuracy"]
+       for name, run in (("plain", plain), ("augmented", augmented))}
 told = {"train accuracy": 0.9879, "test accuracy": 0.8272}  # marinelli
 
-# %% mystnb={"image": {"alt": "Two panels, accuracy against epoch, training solid and test dashed, the space between them shaded. Left, without augmentation: training runs up towards one hundred percent while the test curve flattens out well below. Right, with augmentation: the two curves stay close together. Two dotted lines mark what the source reported."}, "figure": {"caption": "The VGG blocks, trained as the source did and with augmentation. Dotted: the two accuracies that the source reports. Training accuracy is counted on the batches, with dropout and augmentation on; that is why it can lie below the test curve.", "name": "fig-02-overfitting"}}
+# %% mystnb={"image": {"alt": "Two panels, accuracy against epoch, training solid and test dashed, the space between them shaded. Left, without augmentation: training runs up towards one hundred percent while the test curve flattens out well below. Right, with augmentation: the two curves stay close together. Two dotted lines mark what the source reported."}, "figure": {"caption": "The VGG blocks, trained as the source did and with augmentation. Dotted: the two accuracies that the source reports. Training accuracy is counted on the batches, with dropout and augmentation on; that is why it can lie below the test curve.", "name": "fig-02-overfitting"}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.4), sharey=True, layout="constrained")
 for ax, title, run in zip(axes, ("without augmentation", "with augmentation"), (plain, augmented)):
     seen, new = run["history"]["train_accuracy"], run["history"]["validation_accuracy"]
@@ -534,9 +559,10 @@ plots.confusion(matrix, mnist.classes, source=mnist.source)
 # %%
 measured = records.read("02-confusion")
 confused = measured["values"]["cifar_net"]
+origin = measured["provenance"]["source"].split("; ")[-1]
 
 # %% mystnb={"image": {"alt": "A ten by ten table of counts for CifarNet on the CIFAR-10 classes. The diagonal dominates. The strongest orange squares join cat and dog, in both directions."}, "figure": {"caption": "CifarNet's confusion matrix on the full CIFAR-10 test set. Its mistakes are understandable: mostly animals taken for other animals.", "name": "fig-02-confusion-cifar"}}
-plots.confusion(confused["matrix"], confused["classes"], source=measured["provenance"]["source"].split("; ")[-1])
+plots.confusion(confused["matrix"], confused["classes"], source=origin)
 
 # %% tags=["remove-input"]
 display(records.quote("02-confusion"))
@@ -556,20 +582,23 @@ for name, found in measured["values"].items():
 
 # %%
 def first_mistake(name, test):
-    """Image, index and the net's probabilities for the first test image that it gets wrong (or None)."""
+    """Image, index, class, answer and confidence of the first mistake, or None."""
     net = models.pretrained(name, test.name)
     for start in range(0, len(test), 500):
         part = test[start:start + 500]
         p = evaluation.logits(net, part.images).softmax(1)
         for k in (p.argmax(1) != part.labels).nonzero().flatten()[:1].tolist():
-            return part.images[k], start + k, test.classes[part.labels[k]], test.classes[p[k].argmax()], p[k].max().item()
+            true, said = test.classes[part.labels[k]], test.classes[p[k].argmax()]
+            return part.images[k], start + k, true, said, p[k].max().item()
 
-found = {name: first_mistake(name, test) for name, test in zip(names, (mnist, mnist, cifar, cifar))}
-mistakes = {name: mistake for name, mistake in found.items() if mistake}
+tests = zip(names, (mnist, mnist, cifar, cifar))
+mistakes = {name: found for name, test in tests if (found := first_mistake(name, test))}
 
 # %% mystnb={"image": {"alt": "Up to four pictures side by side, two digits and two colour pictures, each the first of its test set that the net named above it gets wrong, with the true class, the answer and the confidence."}, "figure": {"caption": "The first test image that each net gets wrong. No attacker was needed. Would you have known?", "name": "fig-02-first-mistakes"}}
-titles = [f"{plots.label(name)}\ntest[{index}]: {true}\n\"{said}\" ({sure:.0%})" for name, (_, index, true, said, sure) in mistakes.items()]
-plots.images([mistake[0] for mistake in mistakes.values()], titles, columns=4, source=f"{mnist.source}; {cifar.source}")
+titles = [f"{plots.label(name)}\ntest[{index}]: {true}\n\"{said}\" ({sure:.0%})"
+          for name, (_, index, true, said, sure) in mistakes.items()]
+pictures = [found[0] for found in mistakes.values()]
+plots.images(pictures, titles, columns=4, source=f"{mnist.source}; {cifar.source}")
 
 # %% tags=["remove-input"]
 firsts = {plots.label(name): found["first mistake"]["index"] for name, found in measured["values"].items()}
