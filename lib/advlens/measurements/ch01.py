@@ -1,0 +1,78 @@
+"""Chapter 01: facts about the two data sets, and how far our copy of CIFAR-10 is from the original."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from advlens import data, evaluation, models
+
+# Standard deviations of CIFAR-10's training pixels as everybody quotes them, from the original files.
+ORIGINAL_STD = models.CIFAR10_PIXELS[1]
+
+
+def sets():
+    """Counts, means and deviations of both sets; the box and the centre of MNIST's digits; LeNet on the two halves of its test set."""
+    values, sources = {}, []
+    for name in ("mnist", "cifar10"):
+        for split in ("train", "test"):
+            part = data.load(name, split)
+            values[f"{name} {split}"] = {"images": len(part), "counts": part.class_counts.tolist(), "mean": part.mean.tolist(), "std": part.std.tolist()}
+            if name == "mnist":
+                values[f"{name} {split}"] |= ink(part.images)
+            sources.append(part.source)
+    test = data.load("mnist", "test")
+    wrong = evaluation.logits(models.pretrained("lenet"), test.images).argmax(1) != test.labels
+    values["lenet errors"] = {"first half": int(wrong[:5000].sum()), "second half": int(wrong[5000:].sum()), "images": 5000}
+    return values, "; ".join(dict.fromkeys(sources)), None
+
+
+def ink(images: Tensor) -> dict:
+    """How large the digits of images (N, 1, H, W) are, and how far their centre of mass is from the centre."""
+    height, width, offset = box_and_offset(images)
+    return {"share in a box of 20": ((height <= 20) & (width <= 20)).double().mean().item(),
+            "share with a side of 20": (torch.maximum(height, width) == 20).double().mean().item(),
+            "mean offset": offset.mean(0).tolist(), "largest offset": (offset - offset.mean(0)).abs().max().item()}
+
+
+def box_and_offset(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of images (N, 1, S, S): height and width (N,) of the box around the ink, and the centre of mass minus the image's centre, (N, 2) as (down, right), in pixels."""
+    rows, columns = images.sum(3).squeeze(1), images.sum(2).squeeze(1)  # ink in each row (N, H) and in each column (N, W)
+    place = torch.arange(rows.shape[1], dtype=images.dtype) - (rows.shape[1] - 1) / 2  # images are square
+    offset = torch.stack([rows @ place, columns @ place], 1) / rows.sum(1, keepdim=True)
+    return _extent(rows), _extent(columns), offset
+
+
+def _extent(ink: Tensor) -> Tensor:
+    """From the first to the last place with ink, (N, length) -> (N,)."""
+    place = torch.arange(ink.shape[1])
+    first, last = torch.where(ink > 0, place, ink.shape[1]).amin(1), torch.where(ink > 0, place, -1).amax(1)
+    return last - first + 1
+
+
+def copy():
+    """The CIFAR-10 copy at JPEG quality 75 against the same images without loss, in levels of 1/255.
+
+    The lossless images are the first of the training set, in the same order.
+    """
+    lossless = data.load("cifar10_lossless", "test")
+    training = data.load("cifar10", "train")
+    same = training[:len(lossless)]
+    if not torch.equal(same.labels, lossless.labels):
+        raise ValueError("the lossless images are not the first training images: their labels differ")
+    change = (same.images - lossless.images).mul(255).round()  # (N, 3, 32, 32), whole levels
+    size = change.abs().flatten(1)
+    values = {
+        "images": len(lossless),
+        "rms": change.pow(2).mean().sqrt().item(),
+        "rms per image": size.pow(2).mean(1).sqrt().quantile(torch.tensor([0.05, 0.5, 0.95])).tolist(),
+        "largest per image": size.amax(1).quantile(torch.tensor([0.05, 0.5, 0.95])).tolist(),
+        "images within 8": (size.amax(1) <= 8).double().mean().item(),
+        "share": [(size == k).double().mean().item() for k in range(32)],  # of values that moved by k levels
+        "unchanged": (size == 0).double().mean().item(),
+        "std of the copy": training.std.tolist(), "std of the original": ORIGINAL_STD,
+    }
+    return values, f"{training.source}; compared with lossless copies of its first {len(lossless):,} images", None
+
+
+RECORDS = {"01-sets": sets, "01-copy": copy}
