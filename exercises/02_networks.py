@@ -59,7 +59,7 @@ checks.gradients(gradients)
 # %% [markdown]
 # With right gradients the little net learns the exclusive or: the cost goes down like this.
 #
-# ![A falling curve: the cost of the little network stays on a plateau at first, then falls to nearly zero.](expected/02_code.png)
+# ![A falling curve: the cost of the little network drops at once, rests for a while, and then falls to nearly zero.](expected/02_code.png)
 
 # %% expected="02_code"
 import matplotlib.pyplot as plt

@@ -63,7 +63,7 @@ def my_pgd(model, x, y, eps, step_size, steps):
 checks.pgd(my_pgd)
 
 # %% [markdown]
-# The same four digits as in the exercise before, with half of the epsilon. Ten steps do what one step could not:
+# The same four digits as under FGSM, with two thirds of the epsilon. Ten small steps need less room than one large one:
 #
 # ![Four handwritten digits in rows: the clean digit, the noise of the attack, the digit with the noise, and bars that show how the prediction moves to another class.](expected/04_code.png)
 

@@ -72,10 +72,10 @@ def noise_against_fgsm(share_noise: float, share_fgsm: float) -> None:
         "`share_fgsm` is the share under noise: did you exchange the two?": noise,
         "`share_fgsm` is measured at eps = 0.1 / 255: eps is in pixel units of [0, 1] already.": changed(attacks.fgsm(net, x, y, eps=eps / 255)),
         "`share_fgsm` uses twice the eps of the noise: both get eps = 0.1.": changed(attacks.fgsm(net, x, y, eps=2 * eps)),
-    }, "`share_fgsm` is not the share of the 100 images whose prediction attacks.fgsm changes at eps = 0.1.", tolerance=0.015)
+    }, "`share_fgsm` is not the share of the 100 images whose prediction attacks.fgsm changes at eps = 0.1.", tolerance=0.004)
     print("ok  the share that FGSM changes")
     hint.compare(float(share_noise), noise, shared(noise, "share_noise") | {
         "`share_noise` is measured on the attacked images: did you exchange the two?": fgsm,
     }, "`share_noise` is not the share of the 100 images whose prediction the noise of the task changes: add it to x, clamp to [0, 1], predict again.",
-        tolerance=0.015)
+        tolerance=0.004)
     print("ok  the share that noise changes")

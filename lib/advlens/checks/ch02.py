@@ -25,7 +25,7 @@ def gradients(function) -> None:
     hint.require(isinstance(got, (tuple, list)) and len(got) == 4, "Return four tensors: the gradients of W1, b1, W2 and b2, in this order.")
     for name, value, parameter in zip(NAMES, got, net):
         hint.require(isinstance(value, Tensor), f"The gradient of {name} is a {type(value).__name__}: return a tensor.")
-        transposed = value.ndim == 2 and value.shape == parameter.T.shape
+        transposed = value.ndim == parameter.ndim == 2 and value.shape == parameter.T.shape
         hint.require(value.shape == parameter.shape or not transposed, f"The gradient of {name} is transposed: delta stands left, the activation right, delta.T @ a.")
         kept = value.ndim == 2 and parameter.ndim == 1 and len(value) == len(x)
         hint.require(not kept, f"The gradient of {name} still has one row for each sample: sum over the batch.")

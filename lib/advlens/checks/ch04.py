@@ -19,22 +19,13 @@ def pgd(function) -> None:
         model.eval()
     print("ok  returns images, and leaves x and the model as they were")
 
-    long = (0.1, 0.15, 4)  # steps beyond the ball: the projection decides
-    got = hint.attack(function, model, x, y, *long)
-    walk = lambda budget, **slips: _walk(model, x, y, *budget, **slips)
-    previous = "The projection is around the previous point, so the walk drifts away: the ball stays around the clean x."
-    hint.compare(got, walk(long), {
-        "There is no projection: after each step bring x' - x back into [-eps, eps].": walk(long, ball=None),
-        previous: walk(long, ball="previous"),
-        "The projection is around 0: clamp the difference x' - x to [-eps, eps], not the image.": walk(long, ball="zero"),
-        "Wrong sign: this walks downhill. Add the step.": walk(long, sign=-1),
-    }, _fallback(got, x, long[0]))
-    print("ok  stays in the ball around x")
-
     short = (0.3, 0.02, 5)  # never at the edge of the ball: every step shows
+    walk = lambda budget, **slips: _walk(model, x, y, *budget, **slips)
     got = hint.attack(function, model, x, y, *short)
     hint.compare(got, walk(short), {
         "The images come back unchanged: return the point where the walk ended.": x,
+        "Wrong sign: this walks downhill. Add the step.": walk(short, sign=-1),
+        "The projection is around 0: clamp the difference x' - x to [-eps, eps], not the image.": walk(short, ball="zero"),
         "You step along the gradient itself: take its sign, so that every pixel moves by step_size.": walk(short, direction=lambda g: g),
         "All images get the same noise: a mean over the batch mixes them. Take the gradient of the sum of the losses, and keep one for each image.":
             walk(short, direction=lambda g: g.mean(0, keepdim=True).sign().expand_as(g)),
@@ -46,6 +37,15 @@ def pgd(function) -> None:
         "Each step has length eps: it should have length step_size.": walk((0.3, 0.3, 5)),
     }, "The walk does not end where sign steps of length step_size along the cross-entropy of y end. Start at x, without a random start.")
     print("ok  every step goes along the sign of a fresh gradient")
+
+    long = (0.1, 0.15, 4)  # steps beyond the ball: the projection decides
+    got = hint.attack(function, model, x, y, *long)
+    previous = "The projection is around the previous point, so the walk drifts away: the ball stays around the clean x."
+    hint.compare(got, walk(long), {
+        "There is no projection: after each step bring x' - x back into [-eps, eps].": walk(long, ball=None),
+        previous: walk(long, ball="previous"),
+    }, _fallback(got, x, long[0]))
+    print("ok  stays in the ball around x")
 
     edge = hint.small_images(seed=1).mul(2).sub(0.5).clamp(0, 1)
     got = hint.attack(function, model, edge, y, 0.2, 0.1, 4)

@@ -115,11 +115,15 @@ def small_net(seed: int = 0, channels: int = 1) -> nn.Sequential:
     """A network for 6x6 images and 4 classes, with everything that training mode changes."""
     with torch.random.fork_rng(devices=[]):  # the reader's own random numbers stay as they are
         torch.manual_seed(seed)
-        return nn.Sequential(
+        net = nn.Sequential(
             Normalize([MEAN] * channels, [STD] * channels),
             nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Tanh(),
             nn.Flatten(), nn.Dropout(0.5), nn.Linear(4 * 36, 4),
         ).eval()
+    with torch.no_grad():  # curved and sure, as trained nets are: in a nearly linear net many mistakes change nothing
+        net[1].weight.mul_(4)
+        net[6].weight.mul_(4)
+    return net
 
 
 def small_images(n: int = 8, low: float = 0.0, high: float = 1.0, channels: int = 1, seed: int = 0) -> Tensor:

@@ -1,0 +1,410 @@
+"""Every check meets the answers that students really give: each known mistake must earn its own hint."""
+
+import re
+import warnings
+from pathlib import Path
+
+import jupytext
+import pytest
+import torch
+import torch.nn.functional as F
+
+from advlens import attacks, checks, data, evaluation, geometry, models
+
+MASTERS = Path(__file__).parents[1] / "exercises"
+
+
+def hint(check, *answers) -> str:
+    with pytest.raises(checks.CheckFailed) as failed:
+        check(*answers)
+    return str(failed.value)
+
+
+def slips(table: dict):
+    """Parametrize over {part of the hint: wrong answer}."""
+    return pytest.mark.parametrize("words, wrong", table.items(), ids=[re.sub(r"\W+", "-", words)[:40] for words in table])
+
+
+def test_every_check_that_a_master_calls_is_known():
+    for master in MASTERS.glob("[0-9][0-9]_*.py"):
+        for name in re.findall(r"^checks\.(\w+)\(", master.read_text(), re.M):
+            assert name in checks.__all__
+
+
+@pytest.mark.parametrize("master", sorted(MASTERS.glob("[0-9][0-9]_*.py")), ids=lambda p: p.stem)
+def test_the_solution_of_the_master_passes(master, capsys):
+    cells = [c for c in jupytext.read(master).cells if c.cell_type == "code" and "nbgrader" in c.metadata]
+    names = {"torch": torch} | {n: globals()[n] for n in ("attacks", "checks", "data", "evaluation", "geometry", "models")}
+    for cell in cells:
+        exec(cell.source, names)
+    assert capsys.readouterr().out.count("ok  ") >= 4
+
+
+def test_a_hint_stands_alone_in_a_notebook():
+    """IPython shows what `_render_traceback_` returns instead of the inside of the check."""
+    assert checks.CheckFailed("Take the sign.")._render_traceback_() == ["Not yet. Take the sign."]
+
+
+# --- what all code exercises share -----------------------------------------------
+
+def unwritten(*arguments):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("check", [checks.sizes, checks.to_images, checks.gradients, checks.fgsm, checks.pgd])
+def test_not_written_not_returned_not_a_function_and_broken(check):
+    assert "unwritten is not written yet" in hint(check, unwritten)
+    assert "returns nothing" in hint(check, lambda *arguments: None)
+    assert "the function itself" in hint(check, 3)
+    assert "stopped with TypeError" in hint(check, lambda: 0)
+
+
+# --- 00 ------------------------------------------------------------------------------
+
+def true_sizes(d):
+    return {p: geometry.norm(d, p) for p in ("linf", "l2", "l0")}
+
+
+@slips({
+    "is one number for the whole batch": lambda d, x: {p: v.mean() for p, v in true_sizes(d).items()},
+    "return a dict": lambda d, x: tuple(true_sizes(d).values()),
+    "The key 'l0' is missing": lambda d, x: {"linf": true_sizes(d)["linf"], "l2": true_sizes(d)["l2"]},
+    "give one number for each image, shape (5,)": lambda d, x: {p: v[:, None] for p, v in true_sizes(d).items()},
+    "take .abs() before the maximum": lambda d, x: true_sizes(d) | {"linf": d.flatten(1).amax(1)},
+    "For Linf you take the mean": lambda d, x: true_sizes(d) | {"linf": d.abs().flatten(1).mean(1)},
+    "measure the perturbation, adversarial - x": lambda d, x: true_sizes(x + d),
+    "L2 lacks its root": lambda d, x: true_sizes(d) | {"l2": d.square().flatten(1).sum(1)},
+    "For L2 you take the mean": lambda d, x: true_sizes(d) | {"l2": d.square().flatten(1).mean(1).sqrt()},
+    "That is L1": lambda d, x: true_sizes(d) | {"l2": d.abs().flatten(1).sum(1)},
+    "L0 counts channels": lambda d, x: true_sizes(d) | {"l0": (d != 0).flatten(1).sum(1)},
+    "where all channels change": lambda d, x: true_sizes(d) | {"l0": (d != 0).all(1).flatten(1).sum(1)},
+    "not a share": lambda d, x: true_sizes(d) | {"l0": (d != 0).any(1).flatten(1).float().mean(1)},
+    "pixels that stay the same": lambda d, x: true_sizes(d) | {"l0": (d == 0).all(1).flatten(1).sum(1)},
+})
+def test_sizes(words, wrong):
+    assert words in hint(checks.sizes, lambda x, adversarial: wrong(adversarial - x, x))
+
+
+@slips({
+    "share_noise` is not measured yet": (None, 0.55),
+    "share_fgsm` is in percent": (0.01, 55.0),
+    "share_fgsm` is the share of predictions that stay": (0.01, 0.45),
+    "did you exchange the two": (0.55, 0.01),
+    "share_noise` is in percent": (1.0, 0.55),
+    "share_noise` is the share of predictions that stay": (0.99, 0.55),
+    "share_noise` is not the share": (0.3, 0.55),
+})
+def test_noise_against_fgsm(words, wrong):
+    assert words in hint(checks.noise_against_fgsm, *wrong)
+
+
+# --- 01 ------------------------------------------------------------------------------
+
+def bytes_first(raw):
+    return raw.unsqueeze(1) if raw.ndim == 3 else raw.permute(0, 3, 1, 2)
+
+
+def in_place(raw):
+    answer = bytes_first(raw).float() / 255
+    raw.zero_()
+    return answer
+
+
+@slips({
+    "still lie in [0, 255]": lambda raw: bytes_first(raw).float(),
+    "The division cut off": lambda raw: (bytes_first(raw) // 255).float(),
+    "whole numbers cut off": lambda raw: bytes_first(raw) // 255,
+    "not to 256": lambda raw: bytes_first(raw).float() / 256,
+    "largest value of the batch": lambda raw: bytes_first(raw).float() / raw.max(),
+    "wrapped around": lambda raw: (bytes_first(raw) * 255).float(),
+    "You standardise": lambda raw: (lambda v: (v - v.mean()) / v.std())(bytes_first(raw).float() / 255),
+    "You map to [-1, 1]": lambda raw: bytes_first(raw).float() / 127.5 - 1,
+    "lack their channel": lambda raw: raw.float() / 255,
+    "channels still come last": lambda raw: (raw.unsqueeze(1) if raw.ndim == 3 else raw).float() / 255,
+    "reshape and view only cut": lambda raw: (raw.unsqueeze(1) if raw.ndim == 3 else raw.reshape(len(raw), 3, 5, 7)).float() / 255,
+    "Height and width are exchanged": lambda raw: bytes_first(raw).mT.float() / 255,
+    "return float32": lambda raw: bytes_first(raw).double() / 255,
+    "in place": in_place,
+    "return a tensor": lambda raw: raw.numpy(),
+})
+def test_to_images(words, wrong):
+    assert words in hint(checks.to_images, wrong)
+
+
+def digits_numbers() -> dict:
+    digits = data.load("digits", "train")
+    return {"mean": digits.images.mean().item(), "std": digits.images.std().item(),
+            "counts": digits.labels.bincount().tolist(), "most_frequent": int(digits.labels.bincount().argmax())}
+
+
+@slips({
+    "`mean` is not measured yet": lambda d: {"mean": None},
+    "in grey levels": lambda d: {"mean": 255 * d.images.mean().item()},
+    "drawn pixels only": lambda d: {"mean": d.images[d.images > 0].mean().item()},
+    "mean of the standard deviations of single images": lambda d: {"std": d.images.flatten(1).std(1).mean().item()},
+    "is the variance": lambda d: {"std": d.images.var().item()},
+    "spread of the mean brightness": lambda d: {"std": d.images.flatten(1).mean(1).std().item()},
+    "holds shares": lambda d: {"counts": (d.labels.bincount() / len(d)).tolist()},
+    "sorted by size": lambda d: {"counts": sorted(d.labels.bincount().tolist(), reverse=True)},
+    "test images": lambda d: {"counts": data.load("digits", "test").labels.bincount().tolist()},
+    "one for each of the ten": lambda d: {"counts": [len(d)]},
+    "is the number of images": lambda d: {"most_frequent": int(d.labels.bincount().max())},
+    "rarest class": lambda d: {"most_frequent": int(d.labels.bincount().argmin())},
+})
+def test_statistics(words, wrong):
+    assert words in hint(lambda: checks.statistics(**digits_numbers() | wrong(data.load("digits", "train"))))
+
+
+# --- 02 ------------------------------------------------------------------------------
+
+def backward(W1, b1, W2, b2, x, y, factor=2.0, out=True, hidden=True, slope=lambda a: a * (1 - a), through=True):
+    a1 = (x @ W1.T + b1).sigmoid()
+    a2 = (a1 @ W2.T + b2).sigmoid()
+    delta2 = factor * (a2 - y) * (slope(a2) if out else 1)
+    delta1 = (delta2 @ W2 if through else delta2.sum(1, keepdim=True)) * (slope(a1) if hidden else 1)
+    return delta1.T @ x, delta1.sum(0), delta2.T @ a1, delta2.sum(0)
+
+
+def by_autograd(W1, b1, W2, b2, x, y):
+    leaves = [p.clone().requires_grad_() for p in (W1, b1, W2, b2)]
+    out = ((x @ leaves[0].T + leaves[1]).sigmoid() @ leaves[2].T + leaves[3]).sigmoid()
+    return torch.autograd.grad((out - y).square().sum(), leaves)
+
+
+def change(index, function):
+    """Right, but for one of the four gradients."""
+    return lambda *net: [function(g) if i == index else g for i, g in enumerate(backward(*net))]
+
+
+@slips({
+    "Wrong sign": lambda *net: backward(*net, factor=-2.0),
+    "a sum over the batch, not a mean": lambda *net: backward(*net, factor=2 / 5),
+    "A factor 2 is missing": lambda *net: backward(*net, factor=1.0),
+    "sigma' is missing in the output layer": lambda *net: backward(*net, out=False),
+    "sigma' is missing in the hidden layer": lambda *net: backward(*net, hidden=False),
+    "sigma' is missing in both": lambda *net: backward(*net, out=False, hidden=False),
+    "sigma' is taken at a": lambda *net: backward(*net, slope=lambda a: a.sigmoid() * (1 - a.sigmoid())),
+    "does not pass through W2": lambda *net: backward(*net, through=False),
+    "asks autograd": by_autograd,
+    "gradient of W1 is transposed": change(0, lambda g: g.T),
+    "sum over the batch": lambda *net: [*backward(*net)[:3], 2 * torch.ones(5, 2)],
+    "they must agree": change(1, lambda g: g[:2]),
+    "Return four tensors": lambda *net: backward(*net)[:2],
+    "is a float": change(2, lambda g: 0.5),
+})
+def test_gradients(words, wrong):
+    assert words in hint(checks.gradients, wrong)
+
+
+def counted(n):
+    return models.count(models.LeNet(n))["total"]
+
+
+@slips({
+    "`first` is not measured yet": lambda: ([counted(n) for n in range(21)], None),
+    "without the biases": lambda: ([sum(p.numel() for p in models.LeNet(n).parameters() if p.ndim > 1) for n in range(21)], 15),
+    "begins with one extra layer": lambda: ([counted(n) for n in range(1, 21)], 15),
+    "n runs from 0 to 20": lambda: ([counted(n) for n in range(11)], 15),
+    "same for every n": lambda: ([counted(0)] * 21, 15),
+    "counts tensors": lambda: ([len(list(models.LeNet(n).parameters())) for n in range(21)], 15),
+    "last n below": lambda: ([counted(n) for n in range(21)], 14),
+    "counts the nets from 1": lambda: ([counted(n) for n in range(21)], 16),
+    "is n, the number of extra layers": lambda: ([counted(n) for n in range(21)], counted(15)),
+})
+def test_one_million(words, wrong):
+    assert words in hint(checks.one_million, *wrong())
+
+
+# --- 03 ------------------------------------------------------------------------------
+
+def gradient(model, x, y, reduction="sum", before=lambda z: z):
+    point = x.clone().requires_grad_()
+    return torch.autograd.grad(F.cross_entropy(before(model(point)), y, reduction=reduction), point)[0]
+
+
+def in_evaluation_mode(function):
+    """A good guest, whose only slip is in the step itself."""
+    def attack(model, *arguments):
+        was = model.training
+        model.eval()
+        answer = function(model, *arguments)
+        model.train(was)
+        return answer
+    return attack
+
+
+def step(model, x, y, eps):
+    return (x + eps * gradient(model, x, y).sign()).clamp(0, 1)
+
+
+def one_step(change):
+    """change(x, g, eps) -> images, clamped."""
+    return in_evaluation_mode(lambda model, x, y, eps: change(x, gradient(model, x, y), eps).clamp(0, 1))
+
+
+def forgets_the_mode(model, x, y, eps, *rest):
+    model.eval()
+    return step(model, x, y, eps)
+
+
+def pollutes(model, x, y, eps, *rest):
+    point = x.clone().requires_grad_()
+    F.cross_entropy(model(point), y).backward()
+    return (x + eps * point.grad.sign()).clamp(0, 1)
+
+
+def freezes(model, x, y, eps, *rest):
+    model.requires_grad_(False)
+    return step(model, x, y, eps)
+
+
+def marks_x(model, x, y, eps, *rest):
+    loss = F.cross_entropy(model(x.requires_grad_()), y)
+    return (x + eps * torch.autograd.grad(loss, x)[0].sign()).clamp(0, 1).detach()
+
+
+def changes_x(model, x, y, eps, *rest):
+    return x.add_(eps * gradient(model, x, y).sign()).clamp_(0, 1)
+
+
+def keeps_the_graph(model, x, y, eps, *rest):
+    point = x.clone().requires_grad_()
+    return (point + eps * torch.autograd.grad(F.cross_entropy(model(point), y), point)[0].sign()).clamp(0, 1)
+
+
+BAD_GUESTS = {
+    "ran the model in training mode": lambda m, x, y, eps, *rest: step(m, x, y, eps),
+    "comes back in another mode": forgets_the_mode,
+    "leaves gradients on the parameters": in_evaluation_mode(pollutes),
+    "come back with requires_grad = False": in_evaluation_mode(freezes),
+    "set requires_grad on the x": in_evaluation_mode(marks_x),
+    "changed the images of your caller in place": in_evaluation_mode(changes_x),
+    "still hangs on the graph": in_evaluation_mode(keeps_the_graph),
+    "The model was never called": lambda model, x, y, eps, *rest: x - eps,
+    "return one image for each image": in_evaluation_mode(lambda m, x, y, eps, *rest: step(m, x, y, eps)[:1]),
+    "keep the type of x": in_evaluation_mode(lambda m, x, y, eps, *rest: step(m, x, y, eps).double()),
+    "holds NaN": in_evaluation_mode(lambda m, x, y, eps, *rest: step(m, x, y, eps) * float("nan")),
+    "return a tensor like x": in_evaluation_mode(lambda m, x, y, eps, *rest: step(m, x, y, eps).numpy()),
+}
+
+
+@slips(BAD_GUESTS)
+def test_fgsm_as_a_guest(words, wrong):
+    assert words in hint(checks.fgsm, wrong)
+
+
+@slips({
+    "in normalised units": one_step(lambda x, g, eps: x + eps * 0.25 * g.sign()),
+    "Here it was divided by std": one_step(lambda x, g, eps: x + eps / 0.25 * g.sign()),
+    "Wrong sign": one_step(lambda x, g, eps: x - eps * g.sign()),
+    "come back unchanged": one_step(lambda x, g, eps: x),
+    "the noise alone": in_evaluation_mode(lambda m, x, y, eps: eps * gradient(m, x, y).sign()),
+    "do not divide it by 255": one_step(lambda x, g, eps: x + eps / 255 * g.sign()),
+    "eps is multiplied in twice": one_step(lambda x, g, eps: x + eps * eps * g.sign()),
+    "step along the gradient itself": one_step(lambda x, g, eps: x + eps * g),
+    "A mean over the batch": in_evaluation_mode(lambda m, x, y, eps: (x + eps * gradient(m, x, y, "mean")).clamp(0, 1)),
+    "That is FGM": one_step(lambda x, g, eps: x + eps * geometry.steepest(g, "l2")),
+    "the model's own prediction": in_evaluation_mode(lambda m, x, y, eps: step(m, x, m(x).argmax(1), eps)),
+    "a softmax too many": in_evaluation_mode(lambda m, x, y, eps: (x + eps * gradient(m, x, y, before=lambda z: z.softmax(1)).sign()).clamp(0, 1)),
+    "Pixels leave [0, 1]": in_evaluation_mode(lambda m, x, y, eps: x + eps * gradient(m, x, y).sign()),
+    "The result is not x + eps * sign": one_step(lambda x, g, eps: x + 0.3 * eps * g.sign()),
+})
+def test_fgsm_step(words, wrong):
+    assert words in hint(checks.fgsm, wrong)
+
+
+def measured():
+    """The right `smallest` and `sizes`."""
+    x, y = (t[5:6] for t in (data.load("digits", "test").images, data.load("digits", "test").labels))
+    net = models.pretrained("lenet", "digits")
+    smallest, sizes = {}, {}
+    for name, attack, grid in (("fgsm", attacks.fgsm, checks.ch03.FGSM_GRID), ("fgm", attacks.fgm, checks.ch03.FGM_GRID)):
+        smallest[name] = next(e for e in grid if evaluation.logits(net, attack(net, x, y, eps=e)).argmax(1) != y)
+        d = attack(net, x, y, eps=smallest[name]) - x
+        sizes[name] = (geometry.norm(d, "linf").item(), geometry.norm(d, "l2").item())
+    return smallest, sizes
+
+
+@slips({
+    "`smallest` is not measured yet": lambda s, z: ({"fgsm": None, "fgm": None}, z),
+    "last eps at which fgsm still fails": lambda s, z: (s | {"fgsm": s["fgsm"] - 0.01}, z),
+    "position in the grid: `smallest['fgm']`": lambda s, z: (s | {"fgm": round(10 * s["fgm"]) - 1}, z),
+    "position in the grid, counted from 1": lambda s, z: (s | {"fgm": round(10 * s["fgm"])}, z),
+    "largest eps at which fgsm": lambda s, z: (s | {"fgsm": 0.5}, z),
+    "`smallest['fgm']` is not the first": lambda s, z: (s | {"fgm": s["fgsm"]}, z),
+    "the wrong way round": lambda s, z: (s, z | {"fgm": z["fgm"][::-1]}),
+    "squared L2": lambda s, z: (s, z | {"fgsm": (z["fgsm"][0], z["fgsm"][1] ** 2)}),
+    "divided by the number of pixels": lambda s, z: (s, z | {"fgsm": (z["fgsm"][0], z["fgsm"][1] / 784)}),
+    "holds eps twice": lambda s, z: (s, z | {"fgm": (s["fgm"], s["fgm"])}),
+    "is a pair": lambda s, z: (s, z | {"fgm": 1.0}),
+    "is missing": lambda s, z: ({"fgsm": s["fgsm"]}, z),
+    "clamping counts": lambda s, z: (s, z | {"fgm": (z["fgm"][0], s["fgm"])}),
+})
+def test_smallest_eps(words, wrong):
+    assert words in hint(checks.smallest_eps, *wrong(*measured()))
+
+
+# --- 04 ------------------------------------------------------------------------------
+
+def walker(direction=lambda g: g.sign(), ball=lambda point, x, before, eps: x + (point - x).clamp(-eps, eps), box=lambda point: point.clamp(0, 1),
+           sign=1, length=lambda eps, step_size: step_size, rounds=lambda n: n, anew=True, forget=True, end=lambda point: point):
+    def attack(model, x, y, eps, step_size, steps):
+        point = x.clone()
+        g = torch.zeros_like(x)
+        for i in range(rounds(steps)):
+            if anew or i == 0:
+                g = gradient(model, point, y) + (0 if forget else g)
+            before = point
+            point = box(ball(before + sign * length(eps, step_size) * direction(g), x, before, eps))
+        return end(point)
+    return in_evaluation_mode(attack)
+
+
+@slips({
+    "There is no projection": walker(ball=lambda point, x, before, eps: point),
+    "around the previous point": walker(ball=lambda point, x, before, eps: before + (point - before).clamp(-eps, eps)),
+    "The projection is around 0": walker(ball=lambda point, x, before, eps: point.clamp(-eps, eps)),
+    "Wrong sign": walker(sign=-1),
+    "The result leaves the ball": walker(ball=lambda point, x, before, eps: x + (point - x).clamp(-2 * eps, 2 * eps)),
+    "With steps longer than eps": walker(ball=lambda point, x, before, eps: x + (point - x).clamp(-eps / 2, eps / 2)),
+    "step along the gradient itself": walker(direction=lambda g: g),
+    "All images get the same noise": walker(direction=lambda g: g.mean(0, keepdim=True).sign()),
+    "those of FGM": walker(direction=lambda g: g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)),
+    "taken only once": walker(anew=False),
+    "of all steps add up": walker(forget=False),
+    "one step too few": walker(rounds=lambda n: n - 1 if n == 5 else n),
+    "one step too many": walker(rounds=lambda n: n + 1 if n == 5 else n),
+    "Each step has length eps": walker(length=lambda eps, step_size: eps),
+    "Pixels leave [0, 1]": walker(box=lambda point: point),
+    "only at the end": walker(box=lambda point: point, end=lambda point: point.clamp(0, 1)),
+    "come back unchanged": in_evaluation_mode(lambda m, x, y, eps, step_size, steps: x + 0 * m(x).sum().detach()),
+})
+def test_pgd_walk(words, wrong):
+    assert words in hint(checks.pgd, wrong)
+
+
+@slips(BAD_GUESTS)
+def test_pgd_as_a_guest(words, wrong):
+    assert words in hint(checks.pgd, wrong)
+
+
+@slips({
+    "`accuracy` is not measured yet": {1: 0.23, 2: None, 5: None},
+    "it needs 1, 2 and 5": {1: 0.23, 2: 0.19},
+    "in percent": {1: 23, 2: 19, 5: 17},
+    "accuracy without an attack": {1: 1.0, 2: 1.0, 5: 1.0},
+    "success of the attack": {1: 0.77, 2: 0.81, 5: 0.83},
+    "rises with more restarts": {1: 0.19, 2: 0.23, 5: 0.17},
+    "All three are the same": {1: 0.23, 2: 0.23, 5: 0.23},
+    "are not those of attacks.pgd": {1: 0.6, 2: 0.58, 5: 0.5},
+})
+def test_restarts(words, wrong):
+    assert words in hint(checks.restarts, wrong)
+
+
+def test_checks_leave_the_readers_random_numbers_alone():
+    state = torch.random.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checks.fgsm(in_evaluation_mode(step))
+    assert torch.equal(torch.random.get_rng_state(), state)
