@@ -79,12 +79,12 @@ class Dataset:
     @property
     def mean(self) -> Tensor:
         """Mean pixel per channel, shape (C,)."""
-        return self.images.mean(dim=(0, 2, 3), dtype=torch.float64).float()
+        return self.images.mean(dim=(0, 2, 3))
 
     @property
     def std(self) -> Tensor:
         """Standard deviation of the pixels per channel, shape (C,)."""
-        return self.images.double().std(dim=(0, 2, 3), correction=0).float()
+        return self.images.std(dim=(0, 2, 3), correction=0)
 
     @property
     def class_counts(self) -> Tensor:
