@@ -1,0 +1,322 @@
+"""Training is deterministic, stops early, and goes on after a kill as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from advlens import data, models, training
+
+SGD = partial(torch.optim.SGD, momentum=0.9)
+
+
+@pytest.fixture(scope="module")
+def small(digits):
+    return data.load("digits")[:192], digits[:64]
+
+
+def build(seed: int = 0) -> nn.Sequential:
+    """A net with everything that has a state of its own: batch statistics and dropout."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(models.Normalize([0.13], [0.31]), nn.AvgPool2d(4), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
+                             nn.Dropout(0.3), nn.Flatten(), nn.Linear(100, 10))
+
+
+def fit(model, train, **options):
+    return training.fit(model, train, **{"epochs": 3, "batch_size": 32, "progress": False} | options)
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    """Equal to the last bit."""
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_training_learns(small):
+    train, validation = small
+    model = build()
+    history = fit(model, train, validation=validation, epochs=12, learning_rate=0.02)
+    assert len(history) == 12 and history.loss[-1] < history.loss[0] / 2
+    assert history.validation_accuracy[-1] > 0.6
+    assert history.validation_accuracy[-1] == training.accuracy(model, validation)
+    assert not any(m.training for m in model.modules())
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": SGD, "augment": training.shift(2)}], ids=["adam", "sgd and augmentation"])
+def test_the_same_seed_gives_the_same_bits(options, small):
+    first, again, other = build(), build(), build()
+    torch.manual_seed(1)
+    h1 = fit(first, small[0], **options)
+    torch.manual_seed(2)  # whatever the caller does with the global generator
+    h2 = fit(again, small[0], **options)
+    fit(other, small[0], seed=5, **options)
+    assert same(first, again) and h1.loss == h2.loss and not same(first, other)
+
+
+def test_the_global_generator_is_left_alone(small):
+    before = torch.get_rng_state()
+    fit(build(), small[0], epochs=1, augment=training.flip_and_shift(2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_global_generator_is_left_alone_after_an_exception(small):
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError):
+        fit(build(), small[0], loss=lambda logits, y: {}["no loss"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_history_without_validation(small):
+    history = fit(build(), small[0], epochs=2)
+    assert len(history.loss) == len(history.train_accuracy) == 2 and all(math.isnan(v) for v in history.validation_accuracy)
+
+
+def test_the_progress_bar_says_how_it_goes(small, capsys):
+    fit(build(), small[0], validation=small[1], epochs=1, progress=True)
+    shown = capsys.readouterr().err
+    assert "training" in shown and "loss=" in shown and "validation=" in shown
+
+
+# --- early stopping -------------------------------------------------------------
+
+def scripted(monkeypatch, scores):
+    """Validation accuracies that are known beforehand, and the weights at each of them."""
+    seen, scores = [], iter(scores)
+
+    def accuracy(model, validation):
+        seen.append({k: v.clone() for k, v in model.state_dict().items()})
+        return next(scores)
+
+    monkeypatch.setattr(training, "accuracy", accuracy)
+    return seen
+
+
+def test_early_stopping_goes_back_to_the_best_weights(small, monkeypatch):
+    seen = scripted(monkeypatch, [0.5, 0.7, 0.6, 0.7, 0.9])
+    model = build()
+    history = fit(model, small[0], validation=small[1], epochs=9, patience=2)
+    assert history.validation_accuracy == [0.5, 0.7, 0.6, 0.7], "two epochs without a better one end it; as good is not better"
+    assert all(torch.equal(v, seen[1][k]) for k, v in model.state_dict().items())
+
+
+def test_without_patience_the_last_weights_stay(small, monkeypatch):
+    seen = scripted(monkeypatch, [0.9, 0.1])
+    model = build()
+    fit(model, small[0], validation=small[1], epochs=2)
+    assert all(torch.equal(v, seen[1][k]) for k, v in model.state_dict().items())
+
+
+def test_a_run_that_stopped_early_stays_stopped(small, monkeypatch, tmp_path):
+    first, again = build(), build()
+    options = dict(validation=small[1], epochs=9, patience=2, checkpoint=tmp_path / "run")
+    scripted(monkeypatch, [0.5, 0.7, 0.6, 0.6])
+    history = fit(first, small[0], **options)
+    scripted(monkeypatch, [])  # asked for one more accuracy, this raises
+    assert fit(again, small[0], **options) == history and same(first, again)
+
+
+# --- resuming --------------------------------------------------------------------
+
+def interrupt_after(epochs: int):
+    """An augmentation that fails in the middle of the epoch after so many."""
+    calls = iter(range(10**6))
+
+    def augment(x, generator):
+        if next(calls) == epochs * 6 + 3:  # 192 images are 6 batches of 32
+            raise KeyboardInterrupt
+        return x
+
+    return augment
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, SGD], ids=["adam", "sgd"])
+@pytest.mark.parametrize("epochs", [0, 1, 2])
+def test_interrupted_and_resumed_ends_with_the_same_bits(optimizer, epochs, small, tmp_path):
+    options = dict(optimizer=optimizer, validation=small[1], patience=3, learning_rate=training.one_cycle(0.01, 3))
+    straight, resumed = build(), build()
+    expected = fit(straight, small[0], **options)
+    with pytest.raises(KeyboardInterrupt):
+        fit(build(), small[0], checkpoint=tmp_path / "run", augment=interrupt_after(epochs), **options)
+    history = fit(resumed, small[0], checkpoint=tmp_path / "run", **options)
+    assert same(straight, resumed) and history == expected
+    finished = build(1)
+    assert fit(finished, small[0], checkpoint=tmp_path / "run", **options) == expected and same(straight, finished)
+
+
+def digits_run(checkpoint, pause: float = 0.0) -> nn.Module:
+    """A short training that also draws from the global generator (dropout); `pause` makes it slow enough to be hit."""
+
+    def slowly(x, generator):
+        time.sleep(pause)
+        return training.shift(1)(x, generator)
+
+    torch.set_num_threads(1)
+    model = build()
+    fit(model, data.load("digits")[:256], epochs=5, augment=slowly, checkpoint=checkpoint)
+    return model
+
+
+def test_killed_and_started_again_ends_with_the_same_bits(tmp_path):
+    """Really killed (SIGKILL, no chance to tidy up), in a process of its own, in the middle of an epoch."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_training; test_training.digits_run(sys.argv[2], 0.1)"
+    victim = subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__), str(tmp_path / "killed")])
+    try:
+        while not (tmp_path / "killed").exists():  # until the first epoch has been saved
+            assert victim.poll() is None, "the training ended before it could be killed"
+            time.sleep(0.02)
+        time.sleep(0.15)
+    finally:
+        victim.kill()
+    assert victim.wait() == -signal.SIGKILL
+    done = len(unfinished(tmp_path / "killed"))
+    assert 1 <= done < 5, "the kill came too late: this test shows nothing"
+    assert same(digits_run(tmp_path / "killed"), digits_run(tmp_path / "straight"))
+
+
+def unfinished(checkpoint) -> list[float]:
+    """The losses of the epochs that a checkpoint holds."""
+    with safe_open(checkpoint, "pt") as file:
+        return json.loads(file.metadata()["notes"])["history"]["loss"]
+
+
+def test_a_kill_while_saving_leaves_the_last_whole_checkpoint(small, tmp_path, monkeypatch):
+    path, whole = tmp_path / "run", training.save_file
+
+    def torn(tensors, file, notes):  # the second epoch is cut off while it is written
+        if path.exists():
+            file.write_bytes(path.read_bytes()[:1000])
+            raise KeyboardInterrupt
+        whole(tensors, file, notes)
+
+    monkeypatch.setattr(training, "save_file", torn)
+    with pytest.raises(KeyboardInterrupt):
+        fit(build(), small[0], checkpoint=path)
+    assert len(unfinished(path)) == 1
+    monkeypatch.undo()
+    resumed, straight = build(), build()
+    fit(resumed, small[0], checkpoint=path)
+    fit(straight, small[0])
+    assert same(resumed, straight)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", bytes(100)], ids=["empty", "text", "zeros"])
+def test_an_unreadable_checkpoint_is_refused(content, small, tmp_path):
+    (tmp_path / "run").write_bytes(content)
+    with pytest.raises(ValueError, match="run is not a readable training checkpoint.*delete it to start anew"):
+        fit(build(), small[0], checkpoint=tmp_path / "run")
+
+
+def test_a_truncated_checkpoint_is_refused(small, tmp_path):
+    path = tmp_path / "run"
+    fit(build(), small[0], epochs=1, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="not a readable training checkpoint"):
+        fit(build(), small[0], epochs=1, checkpoint=path)
+
+
+def test_somebody_elses_safetensors_are_refused(small, tmp_path):
+    save_file({"weight": torch.zeros(3)}, tmp_path / "run")
+    with pytest.raises(ValueError, match="not a readable training checkpoint"):
+        fit(build(), small[0], checkpoint=tmp_path / "run")
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 16}, {"epochs": 5}])
+def test_the_checkpoint_of_another_run_is_refused(change, small, tmp_path):
+    fit(build(), small[0], epochs=1, checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match="belongs to another run"):
+        fit(build(), small[0], **{"epochs": 1, "checkpoint": tmp_path / "run"} | change)
+
+
+def test_the_checkpoint_of_another_network_is_refused(small, tmp_path):
+    fit(build(), small[0], epochs=1, checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match="belongs to another network"):
+        fit(models.FullyConnected(), small[0], epochs=1, checkpoint=tmp_path / "run")
+
+
+# --- input, rates, augmentation ----------------------------------------------------
+
+@pytest.mark.parametrize("options, message", [
+    ({"epochs": 0}, "epochs = 0"),
+    ({"batch_size": 0}, "batch_size = 0"),
+    ({"patience": 2}, "validation set"),
+])
+def test_wrong_options_are_refused(options, message, small):
+    with pytest.raises(ValueError, match=message):
+        fit(build(), small[0], **options)
+
+
+def test_patience_of_zero_is_refused(small):
+    with pytest.raises(ValueError, match="patience = 0"):
+        fit(build(), small[0], validation=small[1], patience=0)
+
+
+def test_an_empty_training_set_is_refused(small):
+    with pytest.raises(ValueError, match="nothing to train on: 0 images"):
+        fit(build(), small[0][:0])
+
+
+def test_a_loss_that_explodes_stops_the_training(small):
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        fit(build(), small[0], loss=lambda logits, y: logits.square().sum() * math.inf)
+
+
+def test_accuracy_is_that_of_the_net_at_rest_and_leaves_its_mode(small):
+    model = build().train()
+    expected = (build().eval()(small[1].images).argmax(1) == small[1].labels).float().mean().item()
+    assert training.accuracy(model, small[1], batch_size=7) == pytest.approx(expected)
+    assert all(m.training for m in model.modules()) and all(p.requires_grad for p in model.parameters())
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_to_zero():
+    rate = training.one_cycle(0.1, 10)
+    assert rate(0) == 0 and rate(2) == pytest.approx(0.1) and rate(10) == 0
+    assert rate(1) == pytest.approx(0.05) and rate(6) == pytest.approx(0.05)
+
+
+def test_the_learning_rate_follows_its_function_within_an_epoch(small):
+    rates, optimizers = [], []
+
+    def watched(parameters, lr):
+        optimizers.append(torch.optim.SGD(parameters, lr=lr))
+        return optimizers[0]
+
+    def augment(x, generator):
+        rates.append(optimizers[0].param_groups[0]["lr"])
+        return x
+
+    fit(build(), small[0], epochs=2, optimizer=watched, augment=augment, learning_rate=lambda epoch: epoch)
+    # When a batch is augmented its rate is not yet set: the list lags one step behind.
+    assert rates[1:] == pytest.approx([step / 6 for step in range(11)])
+
+
+def test_shift_moves_whole_images_and_fills_with_zeros():
+    x = torch.rand(50, 2, 5, 5, generator=torch.Generator().manual_seed(0)) + 0.1
+    moved = training.shift(2)(x, torch.Generator().manual_seed(1))
+    assert moved.shape == x.shape
+    seen = set()
+    for before, after in zip(x, moved):
+        frame = nn.functional.pad(before, (2, 2, 2, 2))
+        found = {(i - 2, j - 2) for i in range(5) for j in range(5) if torch.equal(frame[:, i:i + 5, j:j + 5], after)}
+        assert found, "this image is no shift of the original"
+        seen |= found
+    assert len(seen) > 15, "hardly any of the 25 shifts occurs"
+
+
+def test_flip_mirrors_about_half_of_the_images():
+    x = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    flipped = training.flip_and_shift(0)(x, torch.Generator().manual_seed(1))
+    mirrored = torch.tensor([torch.equal(a, b.flip(2)) for a, b in zip(x, flipped)])
+    kept = torch.tensor([torch.equal(a, b) for a, b in zip(x, flipped)])
+    assert (mirrored ^ kept).all() and 70 < mirrored.sum() < 130
