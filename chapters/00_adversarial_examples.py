@@ -127,8 +127,9 @@ fig, ax = plt.subplots(figsize=(7, 2.6))
 ax.hist(random_margin, bins=30, color=plots.colour("noise"), label="500 coin-flip patterns")
 ax.axvline(clean_margin, color=plots.colour("clean"), label="clean image")
 ax.axvline(attack_margin, color=plots.colour("fgsm"), linestyle="--", label="FGSM, same size")
-ax.axvspan(0, ax.get_xlim()[1], color=plots.colour("fgsm"), alpha=0.08, label="wrong answer")
-ax.set(xlabel="margin: best wrong output minus right output", ylabel="patterns", xlim=(None, None))
+edge = 1.1 * attack_margin.item()
+ax.axvspan(0, edge, color=plots.colour("fgsm"), alpha=0.08, label="wrong answer")
+ax.set(xlabel="margin: best wrong output minus right output", ylabel="patterns", xlim=(None, edge))
 ax.legend(loc="upper center", ncols=2)
 plots.finish(fig, cifar.source)
 
@@ -216,7 +217,7 @@ fig, axes = plt.subplots(1, 4, figsize=(7, 2.3), sharey=True)
 for ax, p, title in zip(axes, ("linf", "l2", "l1", "l0"), ("$L_\\infty$", "$L_2$", "$L_1$", "$L_0$")):
     draw_ball(ax, p, title)
 axes[0].set_ylabel("change of pixel 2")
-plots.finish(fig, "none, this is geometry")
+plots.finish(fig, None)
 
 # %% [markdown]
 # The corners tell the story. A linear function over a ball is largest in a corner, if there is one.
@@ -337,23 +338,28 @@ def answer(x1, x2):
 # %% tags=["hide-input"]
 def draw_plane(ax, x1, x2):
     reach_inf, reach_2 = distances(x1, x2)
-    ax.fill([0, 1, 1], [1, 0, 1], color="#f0f0f0")
-    ax.fill([0, 1, 0], [1, 0, 0], color="#c9c9c9")
-    ax.plot([0, 1], [1, 0], color="#222222", label="boundary")
+    ax.fill([0, 1, 1], [1, 0, 1], color="#f2f2f2")
+    ax.fill([0, 1, 0], [1, 0, 0], color="#cfcfcf")
+    ax.text(0.97, 0.95, "bright", ha="right", va="top")
+    ax.text(0.03, 0.03, "dark")
+    ax.plot([0, 1], [1, 0], color="#222222")
     ax.add_patch(plt.Rectangle((x1 - reach_inf, x2 - reach_inf), 2 * reach_inf, 2 * reach_inf, fill=False, linewidth=2,
-                               edgecolor=plots.colour("fgsm"), linestyle="--", label=f"$L_\\infty$ = {reach_inf:.3f}"))
-    ax.add_patch(plt.Circle((x1, x2), reach_2, fill=False, linewidth=2, edgecolor=plots.colour("pgd"), label=f"$L_2$ = {reach_2:.3f}"))
-    ax.plot(x1, x2, "o", color="#222222", markersize=9)
-    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel="pixel 1", ylabel="pixel 2")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), title="distance to the boundary")
+                               edgecolor=plots.colour("fgsm"), linestyle="--"))
+    ax.add_patch(plt.Circle((x1, x2), reach_2, fill=False, linewidth=2, edgecolor=plots.colour("pgd")))
+    ax.plot(x1, x2, "o", color="#222222")
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="pixel 1", ylabel="pixel 2", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    ax.grid(False)
 
 # %% tags=["hide-input"]
 def draw_two_pixels(pixel_1, pixel_2):
-    fig, (plane, image) = plt.subplots(1, 2, figsize=(7, 3.1), width_ratios=[1, 1])
+    fig, (plane, image) = plt.subplots(1, 2, figsize=(7, 3.3), width_ratios=[1, 1])
     draw_plane(plane, pixel_1, pixel_2)
-    image.imshow([[pixel_1, pixel_2]], vmin=0, vmax=1, extent=(0, 2, 0, 1))
-    image.set(xticks=[], yticks=[], title=f"the network says: {answer(pixel_1, pixel_2)}", anchor="S")
-    image.grid(False)
+    image.imshow([[pixel_1, pixel_2]], vmin=0, vmax=1)
+    for k, value in enumerate((pixel_1, pixel_2)):
+        image.text(k, 0, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.5 else "black")
+    image.set(xticks=[], yticks=[], title=f"the network says: {answer(pixel_1, pixel_2)}")
+    reach_inf, reach_2 = distances(pixel_1, pixel_2)
+    image.set_xlabel(f"distance to the boundary\n$L_\\infty$: {reach_inf:.3f} (dashed square)\n$L_2$: {reach_2:.3f} (circle)")
     return plots.finish(fig, None)
 
 
@@ -363,7 +369,7 @@ def describe_two_pixels(pixel_1, pixel_2):
             f"L-infinity norm and {reach_2:.3f} away in the L2 norm.")
 
 # %% tags=["remove-input"]
-widgets.explore(draw_two_pixels, alt=describe_two_pixels, pixel_1=[0.05, 0.25, 0.45, 0.65, 0.85], pixel_2=[0.1, 0.3, 0.5, 0.7, 0.9],
+widgets.explore(draw_two_pixels, alt=describe_two_pixels, pixel_1=[0.1, 0.3, 0.5, 0.7, 0.9], pixel_2=[0.05, 0.15, 0.25, 0.55, 0.85],
                 caption="Drag the image across the boundary. The dashed square and the circle are the largest L-infinity and L2 balls "
                         "around the image in which the answer stays the same. Both just touch the diagonal.")
 

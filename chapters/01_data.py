@@ -97,13 +97,14 @@ from advlens.measurements.ch01 import box_and_offset
 
 height, width, centre = box_and_offset(mnist_train.images)  # (N,), (N,), (N, 2)
 
-# %% mystnb={"image": {"alt": "Left: a histogram of the longer side of the box around each digit. Right: the centres of mass as a cloud of points in the middle of the image."}, "figure": {"caption": "Left: the longer side of the box around the ink. Right: where the centre of mass lies, measured from the centre of the image; the square is one pixel wide.", "name": "fig-01-ink"}}
+# %% mystnb={"image": {"alt": "Left: a histogram of the height and the width of the box around each digit; both end at twenty pixels. Right: the centres of mass as a cloud of points in the middle of the image."}, "figure": {"caption": "Left: height and width of the box around the ink. Right: where the centre of mass lies, measured from the centre of the image; the square is one pixel wide.", "name": "fig-01-ink"}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.9), width_ratios=[1.4, 1])
-left.hist(torch.maximum(height, width), bins=torch.arange(9.5, 29), color=plots.colour("lenet"))
-left.set(xlabel="longer side of the ink (pixels)", ylabel="images")
+left.hist([height, width], bins=[b - 0.5 for b in range(1, 25)], label=["height", "width"], color=[plots.colour("lenet"), plots.colour("vgg_blocks")])
+left.set(xlabel="size of the ink (pixels)", ylabel="images")
+left.legend(loc="upper left")
 right.plot(centre[:2000, 1], centre[:2000, 0], ".", color=plots.colour("lenet"), markersize=2)
 right.add_patch(plt.Rectangle((-0.5, -0.5), 1, 1, fill=False, edgecolor="#222222"))
-right.set(xlabel="to the right (pixels)", ylabel="down (pixels)", xlim=(-4, 4), ylim=(4, -4), aspect="equal")
+right.set(xlabel="to the right (pixels)", ylabel="down (pixels)", xlim=(-3, 3), ylim=(3, -3), aspect="equal")
 plots.finish(fig, mnist_train.source)
 
 # %% tags=["remove-input"]
@@ -192,7 +193,7 @@ for ax, part, look in zip(axes, (mnist_train, cifar_train), ("lenet", "cifar_net
     ax.bar(part.classes, part.class_counts, color=plots.colour(look))
     ax.axhline(len(part) / 10, color="#222222", linestyle=":", linewidth=1)
     ax.set(title=part.name, ylabel="training images")
-    ax.tick_params(axis="x", rotation=0 if part is mnist_train else 60)
+    ax.tick_params(axis="x", rotation=0 if part is mnist_train else 90)
 plots.finish(fig, f"{mnist_train.source}; {cifar_train.source}")
 
 # %% tags=["remove-input"]
@@ -312,8 +313,9 @@ print("a negative step:    ", (torch.tensor([3], dtype=torch.uint8) - 8).item())
 # $$
 
 # %%
-for part in (mnist_train, cifar_train):
-    print(f"{part.name:<8} mean {[round(m, 4) for m in part.mean.tolist()]}   standard deviation {[round(s, 4) for s in part.std.tolist()]}")
+moments = {part.name: (part.mean.tolist(), part.std.tolist()) for part in (mnist_train, cifar_train)}
+for name, (mean, std) in moments.items():
+    print(f"{name:<8} mean {[round(m, 4) for m in mean]}   standard deviation {[round(s, 4) for s in std]}")
 
 # %% tags=["remove-input"]
 sd = facts["mnist train"]["std"][0]
@@ -328,9 +330,9 @@ records.verdict("The inputs are normalised by the mean 0.1307 and the variance 0
 fig, (raw, normal) = plt.subplots(1, 2, figsize=(7, 2.9), sharey=True)
 for part, look in ((mnist_train, "lenet"), (cifar_train, "cifar_net")):
     x = part.images[:2000]
-    style = dict(bins=52, histtype="step", linewidth=1.8, color=plots.colour(look), linestyle=plots.LOOKS[look].line, label=part.name, density=True, log=True)
+    style = dict(bins=32, histtype="step", linewidth=1.8, color=plots.colour(look), linestyle=plots.LOOKS[look].line, label=part.name, density=True, log=True)
     raw.hist(x.flatten().numpy(), **style)
-    normal.hist(models.Normalize(part.mean.tolist(), part.std.tolist())(x).flatten().numpy(), **style)
+    normal.hist(models.Normalize(*moments[part.name])(x).flatten().numpy(), **style)
 raw.set(xlabel="pixel value in [0, 1]", ylabel="density")
 normal.set(xlabel="normalised value")
 raw.legend()
@@ -349,8 +351,8 @@ records.say("Of all pixels in {name}, **{black:.0%}** are exactly black. An atta
 # %%
 print(" levels   pixel units   MNIST set   colour set: red   green    blue   (normalised)")
 for k in (1, 2, 4, 8, 16, 77):
-    red, green, blue = (k / 255 / cifar_train.std).tolist()
-    print(f"{k:>5}/255 {k / 255:>11.4f} {k / 255 / mnist_train.std.item():>11.4f} {red:>17.4f} {green:>7.4f} {blue:>7.4f}")
+    (grey,), colours = ([k / 255 / s for s in moments[part.name][1]] for part in (mnist_train, cifar_train))
+    print(f"{k:>5}/255 {k / 255:>11.4f} {grey:>11.4f} {colours[0]:>17.4f} {colours[1]:>7.4f} {colours[2]:>7.4f}")
 
 # %% [markdown]
 # The same number in normalised units would mean a different change for every data set and for every colour. Worse, it would mean something else if somebody trained with other constants.
