@@ -130,7 +130,7 @@ records.say("**What we see.** At the start the two lines are one: a net of ReLUs
 
 # %%
 widgets.predict(
-    "FGSM and BIM get the same budget, eps = 0.1. FGSM takes one step of 0.1, BIM ten steps of 0.01. Which leaves LeNet fewer correct answers?",
+    "FGSM and BIM get the same budget, eps = 0.1. FGSM takes it in one step, BIM in ten steps of a tenth each. Which leaves LeNet fewer correct answers?",
     {"FGSM: one long step cannot be pulled back and forth": "Every pixel of FGSM does end at the edge of the budget, but the direction was chosen far from where the walk ends.",
      "About the same: both spend the whole budget": "The budget is the same, the aim is not: nine times out of ten BIM has a fresher gradient.",
      "BIM, clearly": "Each of its ten gradients is computed where the walk stands, so it follows the bend that the tangent misses."},
@@ -307,6 +307,9 @@ show(attacks.gradient._ascend)
 # $$
 #
 # (It is called *descent* because its authors minimise; here it climbs.)
+# (In the Euclidean ball "uniform" means: a Gaussian direction, and a radius $\varepsilon\, u^{1/n}$ for a uniform $u$ and $n$ pixels.
+# In many dimensions nearly the whole volume of a ball lies close to its surface, so such a start is nearly as far away as it may be.)
+#
 # Why throw the dice? The clean image is a special place. It may lie on a plateau where the gradient is tiny, or in a valley with one bad exit.
 # A random start costs nothing, and a second one gives a second chance.
 # There are now four knobs: **steps**, **step size**, **random start**, **restarts**. We turn each.
@@ -323,11 +326,11 @@ show(attacks.gradient._ascend)
 
 # %%
 widgets.predict(
-    "An attack starts at the clean image and takes 40 steps of 2/255. Its budget is eps = 0.5. How far can a pixel move?",
-    {"0.5, the whole budget": "The budget is a fence, not an engine: 40 steps of 2/255 are worn out before they reach it.",
-     "About 0.31": "40 x 2/255 = 0.31. Beyond that eps, a larger budget changes nothing: the curve goes flat, and looks like robustness.",
+    "An attack starts at the clean image and takes forty steps of 2/255. Its budget is eps = 0.5. How far can a pixel move?",
+    {"As far as the budget allows": "The budget is a fence, not an engine: forty steps of 2/255 are worn out before they reach it.",
+     "40 x 2/255, and no further": f"That is {40 * 2 / 255:.2f}. Beyond it a larger budget changes nothing: the curve goes flat, and looks like robustness.",
      "2/255, a step is a step": "The steps add up as long as the sign of the gradient stays the same."},
-    answer="About 0.31")
+    answer="40 x 2/255, and no further")
 
 # %%
 budgets = [0.1, 0.2, 0.3, 0.4, 0.5]
@@ -346,7 +349,7 @@ def reached(**settings):
 
 reach = {name: reached(**settings) for name, settings in schedules.items()}
 
-# %% mystnb={"image": {"alt": "Two plots against the budget eps. Left, the largest change of any pixel: the schedule that starts at the clean image stays flat beyond 0.31, the two others grow with the budget. Right, the mean margin: the schedule with steps that grow with eps is highest at large budgets."}, "figure": {"caption": "Three schedules of forty steps. Left: the largest change of any pixel; right: the mean margin over the images, higher is a stronger attack.", "name": "fig-reach"}}
+# %% mystnb={"image": {"alt": "Two plots against the budget eps. Left, the largest change of any pixel: the schedule that starts at the clean image goes flat between two budgets, the two others grow on. Right, the mean margin: the schedule with steps that grow with eps is highest at large budgets."}, "figure": {"caption": "Three schedules of forty steps. Left: the largest change of any pixel; right: the mean margin over the images, higher is a stronger attack.", "name": "fig-reach"}}
 fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.2))
 for (name, values), look in zip(reach.items(), plots.OTHERS):
     for ax, column in zip(axes, (1, 0)):
@@ -364,14 +367,14 @@ records.verdict("Forty steps of 2/255 are enough to measure accuracy against eps
                 measured=f"From the clean image no pixel moves further than {stuck[1]:.2f}. With a random start some reach {thrown[1]:.2f} of a budget of "
                          f"{budgets[-1]}, because they began there; the mean margin is then {thrown[0]:.1f}, against {scaled_steps[0]:.1f} for steps that grow with eps.",
                 verdict="corrected",
-                why="40 x 2/255 = 0.31. Up to that budget the schedule is sound, and the epsilons that the source discusses lie below it. "
+                why=f"40 x 2/255 = {40 * 2 / 255:.2f}. Up to that budget the schedule is sound, and the epsilons that the source discusses lie below it. "
                     "Beyond it a fixed step measures its own leash, not the net.")
 
 # %% [markdown]
 # The library's default step is $\alpha = 2.5\,\varepsilon / T$: two and a half times what is needed to reach the edge, so that the walk can go there, turn, and come back.
 # Is that a good choice? On a grid of steps and step sizes, at eps = 0.1:
 
-# %% mystnb={"image": {"alt": "Table as a coloured grid: rows are numbers of steps from 1 to 100, columns are step sizes in units of eps over steps. The accuracy left falls from the top, with one step, to the bottom right; columns from 2.5 on hardly differ."}, "figure": {"caption": "Accuracy that PGD leaves to LeNet at eps = 0.1, for numbers of steps (down) and step sizes (across, in units of eps / steps). Darker is a stronger attack.", "name": "fig-knobs"}}
+# %% mystnb={"image": {"alt": "Table as a coloured grid: rows are numbers of steps from 1 to 100, columns are step sizes in units of eps over steps. The accuracy left falls from the top, with one step, to the bottom right; the columns from the third on differ little."}, "figure": {"caption": "Accuracy that PGD leaves to LeNet at eps = 0.1, for numbers of steps (down) and step sizes (across, in units of eps / steps). Darker is a stronger attack.", "name": "fig-knobs"}}
 knobs = records.read("04-knobs")["values"]
 grid = torch.tensor(knobs["accuracy"])
 fig, ax = plt.subplots(figsize=(plots.WIDTH, 3.6))
@@ -559,7 +562,7 @@ plots.curves(live, source=mnist.source)
 # `robust_curve` does this cheaply: an image that has fallen at a small budget has fallen at every larger one, so only survivors are attacked again.
 # And `first_success=True` lets an image rest as soon as it is fooled.
 #
-# The same for five nets, with forty steps, on more images:
+# The same for five nets, with forty steps:
 
 # %% mystnb={"image": {"alt": "Two panels of accuracy against eps, MNIST nets left and CIFAR-10 nets right. For every net the solid PGD curve lies below the dashed FGSM curve and reaches zero, while the FGSM curve does not."}, "figure": {"caption": "FGSM (dashed) and PGD with forty steps (solid) on five nets. The two axes of eps differ: colour images fall at much smaller budgets. Bands: 95 % intervals.", "name": "fig-five-nets"}}
 recorded = records.read("04-curves")["values"]
@@ -582,10 +585,11 @@ records.quote("04-curves")
 
 # %% tags=["remove-input"]
 at = lambda name, attack, eps: recorded["nets"][name][attack]["accuracy"][recorded["nets"][name]["pgd"]["eps"].index(eps)]
+sizes = [net["pgd"]["n"] for net in recorded["nets"].values()]
 worst = max(max(p - f for f, p in zip(net["fgsm"]["accuracy"], net["pgd"]["accuracy"])) for net in recorded["nets"].values())
 records.verdict("PGD lowers accuracy further than FGSM.", source="belaustegui2022",
                 reported="On both of its nets and at every epsilon of its curves, the PGD curve lies below the FGSM curve.",
-                measured=f"On five nets and {recorded['images']} images each, at eight budgets: PGD is never more than {max(worst, 0):.1%} above FGSM. "
+                measured=f"On five nets, {min(sizes)} to {max(sizes)} images each, at eight budgets: PGD is never more than {max(worst, 0):.1%} above FGSM. "
                          f"At eps = 0.1, LeNet keeps {at('lenet', 'fgsm', 0.1):.1%} under FGSM and {at('lenet', 'pgd', 0.1):.1%} under PGD.",
                 verdict="confirmed",
                 why="Forty gradients follow the bend that one gradient misses. On an honest net this ordering must hold; "
@@ -593,7 +597,7 @@ records.verdict("PGD lowers accuracy further than FGSM.", source="belaustegui202
 
 # %% tags=["remove-input"]
 eps_cutilli = recorded["nets"]["fully_connected"]["pgd"]["eps"][-1]
-records.verdict("A standard fully connected net keeps 46 % of its accuracy under a white-box attack at 77/255.", source="cutilli2021",
+records.verdict("Without any defence, a fully connected net keeps nearly half of its answers under a white-box attack at 77/255.", source="cutilli2021",
                 reported="46.16 % correct under FGSM with eps = 77/255; PGD was not tried.",
                 measured=f"Our net of the same layers (trained with cross-entropy): {at('fully_connected', 'fgsm', eps_cutilli):.1%} under FGSM, "
                          f"{at('fully_connected', 'pgd', eps_cutilli):.1%} under PGD with the same budget.",
