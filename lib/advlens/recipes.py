@@ -40,7 +40,7 @@ RECIPES = {
     "vgg_blocks-shapes": _recipe("vgg_blocks", 20, sgd, 0.02, photos, bfloat16=True, batch_size=64),
     # marinelli's own way: no augmentation and no weight decay.  Not a checkpoint of the book;
     # its learning curve is the record of chapter 02.
-    "vgg_blocks_plain-cifar10": _recipe("vgg_blocks", 30, partial(torch.optim.SGD, momentum=0.9), 0.03, bfloat16=True),
+    "vgg_blocks_plain-cifar10": _recipe("vgg_blocks", 18, partial(torch.optim.SGD, momentum=0.9), 0.03, bfloat16=True),
 }
 
 
