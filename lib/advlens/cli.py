@@ -128,10 +128,11 @@ def _chromium() -> Iterator[Line]:
 # --- record --------------------------------------------------------------------
 
 def _record(names: list[str]) -> int:
-    from advlens import measurements, recipes, records
+    from advlens import measurements, models, recipes, records
 
     registry = measurements.registry()
-    known = [*registry, *(f"checkpoint-{key}" for key in recipes.RECIPES)]
+    checkpoints = [f"checkpoint-{key}" for key in recipes.RECIPES if key.rsplit("-", 1)[0] in models.NETWORKS]
+    known = [*registry, *checkpoints]
     if not names:
         print("\n".join(known))
         return 0

@@ -38,8 +38,8 @@ RECIPES = {
     "fully_connected-digits": _recipe("fully_connected", 100, adam, 5e-3, training.shift(1), batch_size=32),
     "cifar_net-shapes": _recipe("cifar_net", 20, sgd, 0.05, photos, bfloat16=True, batch_size=64),
     "vgg_blocks-shapes": _recipe("vgg_blocks", 20, sgd, 0.02, photos, bfloat16=True, batch_size=64),
-    # marinelli's own way: no augmentation and no weight decay.  Not a checkpoint of the book;
-    # its learning curve is the record of chapter 02.
+    # marinelli's own way: no augmentation and no weight decay.  Not a checkpoint of the book:
+    # its learning curve is the record 02-plain-vgg.
     "vgg_blocks_plain-cifar10": _recipe("vgg_blocks", 18, partial(torch.optim.SGD, momentum=0.9), 0.03, bfloat16=True),
 }
 

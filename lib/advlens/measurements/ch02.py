@@ -1,11 +1,13 @@
-"""Chapter 02: what the four trained networks still get wrong, on the full test sets."""
+"""Chapter 02: what the four trained networks still get wrong, and a network trained without augmentation."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-from advlens import data, evaluation, models
+from advlens import data, evaluation, models, recipes
 
 NETS = ("lenet", "mnist_resnet", "cifar_net", "vgg_blocks")
 
@@ -32,4 +34,11 @@ def confusion():
     return values, "; ".join(sources), None
 
 
-RECORDS = {"02-confusion": confusion}
+def plain_vgg():
+    """VggBlocks trained marinelli's way, without augmentation: the card with its learning curve."""
+    scratch = Path("build") / "training"
+    card = recipes.train("vgg_blocks_plain-cifar10", scratch, scratch)
+    return {key: value for key, value in card.items() if key != "provenance"}, card["source"], card["seed"]
+
+
+RECORDS = {"02-confusion": confusion, "02-plain-vgg": plain_vgg}
