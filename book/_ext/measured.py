@@ -96,13 +96,13 @@ class ChapterStatus(Table):
         for page in chapters(self.env):
             file = folder / f"run-{Path(page).name}.json"
             if not file.is_file():
-                yield [page_link(page), *texts("not run", "", "", "", "")]
+                yield [page_link(page, self.env.docname), *texts("not run", "", "", "", "")]
                 continue
             run = json.loads(file.read_text())
             values, made = run["values"], run["provenance"]
             versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
-            yield [page_link(page), *texts(f"{made['date']}, commit {made['commit']}", f"{values['seconds']:.0f}",
-                                           values["cells"], values["data"], f"{made['device']}; {versions}")]
+            yield [page_link(page, self.env.docname), *texts(f"{made['date']}, commit {made['commit']}", f"{values['seconds']:.0f}",
+                                           values["cells"], "; ".join(values["data"]), f"{made['device']}; {versions}")]
 
 
 class CheckpointTable(Table):
@@ -148,11 +148,11 @@ def chapters(env) -> list[str]:
     return [page for page in env.app.config.external_site_map if page.startswith("chapters/")]
 
 
-def page_link(page: str) -> nodes.Node:
-    """A link that shows the title of the page."""
+def page_link(page: str, on: str) -> nodes.Node:
+    """A link, standing on the page `on`, that shows the title of `page`."""
     inner = nodes.inline("", page, classes=["std", "std-doc"])
     return addnodes.pending_xref("", inner, reftype="doc", refdomain="std", refexplicit=False,
-                                 reftarget=f"/{page}", refdoc="", refwarn=True)
+                                 reftarget=f"/{page}", refdoc=on, refwarn=True)
 
 
 def texts(*words) -> list[nodes.Text]:

@@ -1,0 +1,77 @@
+"""The built site, a server for it, and a browser, each made once."""
+
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The folder of the built site: $ADVLENS_SITE, or built here."""
+    if given := os.environ.get("ADVLENS_SITE"):
+        folder = (ROOT / given).resolve()
+        assert (folder / "index.html").is_file(), f"ADVLENS_SITE={given} holds no index.html: run `make book`"
+        return folder
+    out = tmp_path_factory.mktemp("site")
+    build = subprocess.run([sys.executable, "-m", "jupyter_book.cli.main", "build", str(ROOT), "-W", "-n", "--keep-going", "--path-output", str(out)],
+                           capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
+    return out / "_build" / "html"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def serve(folder: Path):
+    """A server on a free port of 127.0.0.1.  Returns (server, address)."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_address[1]}"
+
+
+@pytest.fixture(scope="session")
+def address(site) -> str:
+    server, address = serve(site)
+    yield address
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def subpath(site, tmp_path_factory) -> str:
+    """The same site two folders below the root of a server."""
+    root = tmp_path_factory.mktemp("root")
+    (root / "course").mkdir()
+    (root / "course" / "v1").symlink_to(site, target_is_directory=True)
+    server, address = serve(root)
+    yield f"{address}/course/v1"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium.  Without it the browser tests are skipped, or fail if $ADVLENS_REQUIRE_BROWSER is 1."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        message = "no Chromium on this machine: install it (say `apt install chromium`) to test the site in a browser"
+        if os.environ.get("ADVLENS_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()

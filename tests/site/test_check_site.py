@@ -1,0 +1,106 @@
+"""book/check_site.py must catch each way in which a built site can be broken."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from test_pages import CONTENTS, ROOT, check_site
+
+CHAPTER = next((name for name in CONTENTS if name.startswith("chapters/")), "book/index")
+
+
+@pytest.fixture
+def copy(site, tmp_path):
+    """The pages of the site, without what check_site does not read."""
+    target = tmp_path / "html"
+    shutil.copytree(site, target, ignore=shutil.ignore_patterns("vendor", "*.js", "*.css", "*.woff*", "*.ttf"))
+    return target
+
+
+def edit(file, change):
+    before = file.read_text()
+    after = change(before)
+    assert after != before, "the test breaks nothing"
+    file.write_text(after)
+
+
+def complaints(folder) -> str:
+    return "\n".join(check_site.check(folder)[1])
+
+
+def test_the_site_is_whole(site, capsys):
+    assert check_site.main([str(site)]) == 0, capsys.readouterr().err
+    print(capsys.readouterr().out)
+
+
+def test_a_missing_page(copy):
+    (copy / f"{CHAPTER}.html").unlink()
+    assert f"{CHAPTER}: in the table of contents, but not built" in complaints(copy)
+
+
+def test_an_empty_page(copy):
+    edit(copy / f"{CHAPTER}.html", lambda html: re.sub(r'(<article class="bd-article".*?>).*(</article>)', r"\1<h1>Title</h1>\2", html, flags=re.S))
+    assert f"{CHAPTER}: empty page" in complaints(copy)
+
+
+def test_a_traceback(copy):
+    edit(copy / f"{CHAPTER}.html", lambda html: re.sub(r'(<div class="cell_output[^>]*>)', r"\1<pre>Traceback (most recent call last):</pre>", html, count=1))
+    assert "an error stands in an output" in complaints(copy)
+
+
+def test_a_message_of_the_builder(copy):
+    edit(copy / "book/notation.html", lambda html: html.replace("<h1>", '<aside class="system-message"><p>WARNING</p></aside><h1>'))
+    assert "messages of the builder" in complaints(copy)
+
+
+def test_a_missing_image_file(copy):
+    for file in (copy / "_images").iterdir():
+        file.unlink()
+    assert "no such file" in complaints(copy)
+
+
+def test_an_image_without_alternative_text(copy):
+    edit(copy / f"{CHAPTER}.html", lambda html: re.sub(r'(<article.*?<img[^>]*?) alt="[^"]*"', r'\1 alt=""', html, count=1, flags=re.S))
+    assert "no alternative text" in complaints(copy)
+
+
+def test_a_figure_that_is_not_shown(copy):
+    edit(copy / f"{CHAPTER}.html", lambda html: re.sub(r"<figure.*?</figure>", "", html, count=1, flags=re.S))
+    assert "figures are shown" in complaints(copy)
+
+
+def test_a_widget_that_is_not_shown(copy):
+    edit(copy / "book/index.html", lambda html: re.sub(r'<script type="application/vnd.jupyter.widget-view\+json">.*?</script>', "", html, count=1, flags=re.S))
+    assert "widgets are stored, 0 are shown" in complaints(copy)
+
+
+def test_a_frame_without_alternative_text(copy):
+    edit(copy / "book/index.html", lambda html: re.sub(r'(advlens-frame.*?alt=)\\+"[^"\\]*\\+"', r'\1\\"\\"', html, count=1))
+    assert "frames of widgets have no alternative text" in complaints(copy)
+
+
+def test_a_notebook_that_was_never_run(copy):
+    source = copy / "_sources" / f"{CHAPTER}.ipynb"
+
+    def without_outputs(text):
+        notebook = json.loads(text)
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell["outputs"] = []
+        return json.dumps(notebook)
+
+    edit(source, without_outputs)
+    assert "not one output: run the notebook" in complaints(copy)
+
+
+def test_a_link_to_nowhere(copy):
+    edit(copy / "book/notation.html", lambda html: html.replace("</h1>", '</h1><p><a href="gone.html">x</a><a href="#gone">x</a></p>'))
+    found = complaints(copy)
+    assert "link to gone.html: no such file" in found and "link to #gone: no such place" in found
+
+
+def test_a_bad_site_makes_the_command_fail(tmp_path, capsys):
+    assert check_site.main([str(tmp_path)]) == 1
+    assert "not built" in capsys.readouterr().err
