@@ -12,14 +12,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.patches import Circle, FancyBboxPatch, FancyArrowPatch
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
 from advlens import attacks, data, evaluation, models, plots
 
 TARGET = Path(__file__).parent / "_static" / "cover.png"
 NIGHT, PAPER, RIM = "#14202b", "#f4f1ea", "#d8b26a"
-EPS = 0.15
+EPS = 0.15  # pixel units of [0, 1]: large enough to be seen on a cover
 
 
 def example():
@@ -27,7 +27,7 @@ def example():
     digits = data.load("mnist", "test", fallback="digits")[:200]
     net = models.pretrained("lenet", digits.name)
     x, y = digits.images, digits.labels
-    attacked = attacks.pgd(net, x, y, eps=EPS, steps=40, generator=torch.Generator().manual_seed(0))
+    attacked = attacks.pgd(net, x, y, eps=EPS, steps=40, loss="margin", generator=torch.Generator().manual_seed(0))
     before, after = (evaluation.logits(net, z).softmax(1) for z in (x, attacked))
     # The pair that the network is surest of, before and after.
     sure = torch.where((before.argmax(1) == y) & (after.argmax(1) != y), before.amax(1) * after.amax(1), 0.0)
@@ -46,7 +46,7 @@ def draw() -> plt.Figure:
     _tile(ax, clean, 0.75, low, side)
     _tile(ax, attacked, 12 - 0.75 - side, low, side)
     _lens(ax, noise, (6, 2.72), 1.72)
-    for x, text in ((0.75 + side / 2, f"a {before}"), (12 - 0.75 - side / 2, f"a {after}, says the network")):
+    for x, text in ((0.75 + side / 2, f"the network: {before}"), (12 - 0.75 - side / 2, f"the network: {after}")):
         ax.text(x, 0.72, text, ha="center", va="center", color=PAPER, fontsize=20)
     for x, sign in ((3.96, "+"), (8.04, "=")):
         ax.text(x, 2.72, sign, ha="center", va="center", color=PAPER, fontsize=34)
@@ -63,7 +63,7 @@ def _lens(ax, noise, centre, radius) -> None:
     """The perturbation, magnified, inside a magnifying glass."""
     x, y = centre
     limit = noise.abs().max().item()
-    handle = FancyArrowPatch((x + 0.74 * radius, y - 0.74 * radius), (x + 1.3 * radius, y - 1.3 * radius), arrowstyle="-", color=RIM,
+    handle = FancyArrowPatch((x + 0.74 * radius, y - 0.74 * radius), (x + 1.22 * radius, y - 1.22 * radius), arrowstyle="-", color=RIM,
                              linewidth=16, capstyle="round", zorder=1)
     ax.add_patch(handle)
     rim = Circle(centre, radius, facecolor=PAPER, edgecolor=RIM, linewidth=9, zorder=4, fill=False)
