@@ -357,7 +357,8 @@ def _worker(course: Path, assignment: str, limits: dict) -> None:
 
     steps = [_execute_class() if step.__name__ == "Execute" else step for step in Autograde.autograde_preprocessors.default()]
     waiting = {"timeout": limits["cell_seconds"], "startup_timeout": SET_UP, "iopub_timeout": SET_UP}
-    api = _nbgrader(course, Execute=waiting, Autograde={"autograde_preprocessors": steps})
+    no_cdn = dict.fromkeys(("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url"), "")
+    api = _nbgrader(course, Execute=waiting, Autograde={"autograde_preprocessors": steps}, HTMLExporter=no_cdn)
     done = api.autograde(assignment, STUDENT)
     if done["success"]:
         done = api.generate_feedback(assignment, STUDENT)
