@@ -75,3 +75,14 @@ def browser():
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def new_page(browser):
+    """new_page(width=1280) -> a page in a context of its own: nothing cached, nothing remembered."""
+    def new_page(width: int = 1280):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="light")
+        context.set_default_timeout(120_000)  # machines that test are often busy
+        return context.new_page()
+
+    return new_page
