@@ -150,15 +150,16 @@ def draw(gradient, ball_of):
     angle, p = torch.deg2rad(torch.tensor(float(gradient))), ball_of
     g = torch.stack([angle.cos(), angle.sin()])
     step = best_step(g, p)
-    fig, ax = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
-    ax.fill(*ball(p).T, facecolor="#0072B2", alpha=0.15, edgecolor="#0072B2", linewidth=1.5, label="the ball")
+    fig, ax = plt.subplots(figsize=(4.6, 4.9), layout="constrained")
+    ax.fill(*ball(p).T, facecolor="#0072B2", alpha=0.15, edgecolor="#0072B2", linewidth=1.5, label="ball")
     level = step[:, None] + torch.stack([-g[1], g[0]])[:, None] * torch.tensor([-2.5, 2.5])
     ax.plot(*level, ":", color=plots.GREY, label="equal gain")
     ax.annotate("", 1.35 * g, (0, 0), arrowprops={"arrowstyle": "-|>", "color": plots.INK, "lw": 2})
     ax.annotate("$g$", 1.47 * g, ha="center", va="center")
-    ax.plot(*step, "o", color="#D55E00", markersize=10, label=f"best step ({step[0]:.2f}, {step[1]:.2f}): gain {g @ step:.2f}")
+    ax.plot(*step, "o", color="#D55E00", markersize=10, label="best step")
     ax.set(xlim=(-1.65, 1.65), ylim=(-1.45, 1.65), aspect="equal", xlabel="change of pixel 1 (in units of eps)", ylabel="change of pixel 2 (in units of eps)")
-    ax.legend(loc="upper left", ncols=1, frameon=True, framealpha=0.9, edgecolor="none")
+    ax.set_title(f"best step ({step[0]:.2f}, {step[1]:.2f}), gain {g @ step:.2f}")
+    fig.legend(loc="outside lower center", ncols=3)
     return plots.finish(fig, None)
 
 # %% tags=["remove-input"]
@@ -174,7 +175,7 @@ widgets.explore(draw, alt=describe, gradient={f"{a} degrees": a for a in (10, 30
                 caption="The best step on the unit ball of five norms. On the circle it follows the gradient. On the square it sits in a corner and does not move while the gradient turns. On the diamond it sits on one axis, and jumps to the other one when the second pixel becomes the more sensitive.")
 
 # %% [markdown]
-# The gain printed in the legend is the dual norm of $g$, as the table says. With hundreds of pixels instead of two nothing changes, except that we cannot draw it. We can compute it.
+# The gain printed above the picture is the dual norm of $g$, as the table says. With hundreds of pixels instead of two nothing changes, except that we cannot draw it. We can compute it.
 
 # %% tags=["nbval-check-output"]
 for p, dual in (("l2", "l2"), ("linf", "l1")):
