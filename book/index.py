@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3 (ipykernel)
 #     language: python
@@ -15,6 +17,11 @@
 # # Adversarial Lenses
 #
 # What fools neural networks, what that says about how they see, and what really stops it: a hands-on course.
+#
+# ```{image} _static/cover.png
+# :alt: Three pictures side by side: a handwritten digit that a network reads right, under a lens the coloured noise that an attack adds to it, and their sum, which looks like the same digit and which the network takes for another.
+# :class: cover
+# ```
 #
 # A network that reads handwritten digits almost without mistakes can be talked into a wrong answer by changes that you hardly notice. This book shows how such images are made, why they exist, and how to measure honestly whether a defence stands. Every figure comes from code that you can run, and every claim of the works that it follows is measured again.
 
