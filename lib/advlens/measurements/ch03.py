@@ -13,10 +13,10 @@ from advlens import attacks, data, evaluation, geometry, models, training
 
 SEED = 0
 STEPS = {"fgsm": attacks.fgsm, "fgm": attacks.fgm}
-# The two data sets share 8/255 and 0.1 (FGSM) and 0.25, 0.5, 1 and 2 (FGM), so that they can be compared there.
+# The two data sets share 8/255 and 0.1 (FGSM) and 0.5, 1 and 2 (FGM), so that they can be compared there.
 EPS = {
-    "mnist": {"fgsm": (0, 8 / 255, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3), "fgm": (0, 0.25, 0.5, 1, 1.5, 2, 3, 4, 6)},
-    "cifar10": {"fgsm": (0, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.1), "fgm": (0, 0.05, 0.1, 0.25, 0.5, 1, 2)},
+    "mnist": {"fgsm": (0, 8 / 255, 0.05, 0.1, 0.15, 0.2, 0.3), "fgm": (0, 0.5, 1, 2, 3, 4)},
+    "cifar10": {"fgsm": (0, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.1), "fgm": (0, 0.1, 0.25, 0.5, 1, 2)},
 }
 NETS = ("lenet", "mnist_resnet", "cifar_net", "vgg_blocks")
 
