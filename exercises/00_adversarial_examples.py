@@ -64,9 +64,13 @@ lenet = models.pretrained("lenet", "digits")
 x, y = digits.images, digits.labels
 one_pixel = x.clone()
 one_pixel[:, :, 4, 22] = 1
-changed = torch.cat([attacks.fgsm(lenet, x, y, eps=0.1), attacks.fgm(lenet, x, y, eps=1.5), one_pixel])
+fgsm, fgm = attacks.fgsm(lenet, x, y, eps=0.1), attacks.fgm(lenet, x, y, eps=1.5)
+changed = torch.cat([fgsm, fgm, one_pixel])
 size = sizes(x.expand_as(changed), changed)
-titles = [f"{name}\nLinf {size['linf'][i]:.2f}, L2 {size['l2'][i]:.2f}, L0 {size['l0'][i]:.0f}" for i, name in enumerate(["fgsm", "fgm", "one pixel"])]
+titles = [
+    f"{name}\nLinf {size['linf'][i]:.2f}, L2 {size['l2'][i]:.2f}, L0 {size['l0'][i]:.0f}"
+    for i, name in enumerate(["FGSM", "FGM", "one pixel"])
+]
 plots.images(changed, titles, columns=3, source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
@@ -101,7 +105,8 @@ for p in ("linf", "l2", "l0"):
 digits = data.load("digits", "test")[:100]
 lenet = models.pretrained("lenet", "digits")
 x, y, eps = digits.images, digits.labels, 0.1
-noise = eps * (2 * torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) - 1)
+generator = torch.Generator().manual_seed(0)
+noise = eps * (2 * torch.randint(0, 2, x.shape, generator=generator) - 1)
 
 share_noise = None
 share_fgsm = None
@@ -125,11 +130,12 @@ checks.noise_against_fgsm(share_noise, share_fgsm)
 # ![Two bars, the share of changed answers: close to zero for random noise, more than half for FGSM.](expected/00_measurement.png)
 
 # %% expected="00_measurement"
-plots.bars([share_noise, share_fgsm], ["random noise", "FGSM"], ylabel="share of changed answers", source=digits.source)
+shares, names = [share_noise, share_fgsm], ["random noise", "FGSM"]
+plots.bars(shares, names, ylabel="share of changed answers", source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-# Your conclusion is marked when the sheet is graded.
-assert conclusion in ("a", "b", "c"), "`conclusion` is one of the letters \"a\", \"b\", \"c\""
+# Which letter is right is decided when the sheet is graded.
+assert conclusion in ("a", "b", "c")
 ### BEGIN HIDDEN TESTS
 assert conclusion == "b", "same size, very different harm: it is the direction that decides"
 ### END HIDDEN TESTS

@@ -58,8 +58,10 @@ checks.to_images(to_images)
 
 # %% expected="01_code"
 shapes = data.load("shapes", "train")[:10]
-raw = (shapes.images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)  # bytes (N, H, W, C), as they are stored
-plots.images(to_images(raw), [shapes.classes[label] for label in shapes.labels], columns=5, source=shapes.source)
+stored = (shapes.images * 255).round().to(torch.uint8)
+raw = stored.permute(0, 2, 3, 1)  # bytes (N, H, W, C), as they lie in the file
+names = [shapes.classes[label] for label in shapes.labels]
+plots.images(to_images(raw), names, columns=5, source=shapes.source)
 
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # When this sheet is graded, your function also gets bytes that it has not seen.
@@ -117,8 +119,8 @@ checks.statistics(mean, std, counts, most_frequent)
 plots.bars(counts, digits.classes, ylabel="training images", source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-# Your conclusion is marked when the sheet is graded.
-assert conclusion in ("a", "b", "c"), "`conclusion` is one of the letters \"a\", \"b\", \"c\""
+# Which letter is right is decided when the sheet is graded.
+assert conclusion in ("a", "b", "c")
 ### BEGIN HIDDEN TESTS
 assert conclusion == "b", "divide the largest count by the number of images"
 ### END HIDDEN TESTS

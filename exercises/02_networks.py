@@ -64,10 +64,11 @@ checks.gradients(gradients)
 # %% expected="02_code"
 import matplotlib.pyplot as plt
 
-x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
-y = torch.tensor([[0.0], [1.0], [1.0], [0.0]], dtype=torch.float64)
+x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+y = torch.tensor([[0.0], [1.0], [1.0], [0.0]])
 generator = torch.Generator().manual_seed(1)
-net = [2 * torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((4, 2), (4,), (1, 4), (1,))]
+shapes = ((4, 2), (4,), (1, 4), (1,))
+net = [2 * torch.randn(shape, generator=generator) for shape in shapes]
 cost = []
 for step in range(600):
     a2 = torch.sigmoid(torch.sigmoid(x @ net[0].T + net[1]) @ net[2].T + net[3])
@@ -134,8 +135,8 @@ ax.yaxis.set_major_formatter("{x:,.0f}")
 plots.finish(fig, "models.LeNet(n), counted")
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-# Your conclusion is marked when the sheet is graded.
-assert conclusion in ("a", "b", "c"), "`conclusion` is one of the letters \"a\", \"b\", \"c\""
+# Which letter is right is decided when the sheet is graded.
+assert conclusion in ("a", "b", "c")
 ### BEGIN HIDDEN TESTS
 assert conclusion == "a", "each further layer adds 256 * 256 weights and 256 biases"
 ### END HIDDEN TESTS

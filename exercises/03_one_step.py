@@ -68,8 +68,10 @@ checks.fgsm(my_fgsm)
 digits = data.load("digits", "test")[5:9]
 lenet = models.pretrained("lenet", "digits")
 adversarial = my_fgsm(lenet, digits.images, digits.labels, 0.15)
-before, after = (evaluation.logits(lenet, x).softmax(1) for x in (digits.images, adversarial))
-plots.attack(digits.images, adversarial, before, after, digits.classes, source=digits.source)
+before = evaluation.logits(lenet, digits.images).softmax(1)
+after = evaluation.logits(lenet, adversarial).softmax(1)
+plots.attack(digits.images, adversarial, before, after, digits.classes,
+             source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # When this sheet is graded, your function also meets networks and images that it has not seen.
@@ -103,7 +105,10 @@ assert checks.hint.close(alone, book[:1]), "one image alone gives another result
 digits = data.load("digits", "test")
 lenet = models.pretrained("lenet", "digits")
 x, y = digits[5:6].images, digits[5:6].labels
-grids = {"fgsm": [i / 100 for i in range(1, 51)], "fgm": [i / 10 for i in range(1, 101)]}
+grids = {
+    "fgsm": [i / 100 for i in range(1, 51)],
+    "fgm": [i / 10 for i in range(1, 101)],
+}
 
 smallest = {"fgsm": None, "fgm": None}
 sizes = {"fgsm": None, "fgm": None}
@@ -129,13 +134,15 @@ checks.smallest_eps(smallest, sizes)
 # ![A six three times: as it is, after FGSM, where grey noise covers the whole image, and after FGM, where fewer pixels change but some of them a lot.](expected/03_measurement.png)
 
 # %% expected="03_measurement"
-weakest = [attack(lenet, x, y, eps=smallest[name]) for name, attack in (("fgsm", attacks.fgsm), ("fgm", attacks.fgm))]
-titles = ["clean", *(f"{name}\nLinf {sizes[name][0]:.2f}, L2 {sizes[name][1]:.2f}" for name in ("fgsm", "fgm"))]
-plots.images(torch.cat([x, *weakest]), titles, columns=3, source=digits.source)
+shown, titles = [x], ["clean"]
+for name, attack in (("fgsm", attacks.fgsm), ("fgm", attacks.fgm)):
+    shown.append(attack(lenet, x, y, eps=smallest[name]))
+    titles.append("{}\nLinf {:.2f}, L2 {:.2f}".format(plots.label(name), *sizes[name]))
+plots.images(torch.cat(shown), titles, columns=3, source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-# Your conclusion is marked when the sheet is graded.
-assert conclusion in ("a", "b", "c"), "`conclusion` is one of the letters \"a\", \"b\", \"c\""
+# Which letter is right is decided when the sheet is graded.
+assert conclusion in ("a", "b", "c")
 ### BEGIN HIDDEN TESTS
 assert conclusion == "c", "compare the two attacks in Linf, then in L2: each wins in its own norm"
 ### END HIDDEN TESTS
