@@ -218,7 +218,7 @@ print("one line = library:", torch.allclose(by_hand, attacks.fgsm(lenet, x, y, e
 # %% [markdown]
 # ### Epsilon once, not twice
 #
-# One of our sources slips here, in a way that is easy to repeat. It derives the step under the constraint $\lVert \eta \rVert \le \varepsilon$, whose answer already has length $\varepsilon$; it prints the answer that belongs to the ball of radius *one*; and then it writes the adversarial image as $x + \varepsilon \, \eta$. Read literally, epsilon is applied twice and the step has length $\varepsilon^2$. With our five hundred test images we can see how much that would cost.
+# One of our sources slips here, in a way that is easy to repeat {cite}`unam2021`. It derives the step under the constraint $\lVert \eta \rVert \le \varepsilon$, whose answer already has length $\varepsilon$; it prints the answer that belongs to the ball of radius *one*; and then it writes the adversarial image as $x + \varepsilon \, \eta$. Read literally, epsilon is applied twice and the step has length $\varepsilon^2$. A sample of test images shows how much that would cost.
 
 # %%
 few = mnist.sample(min(500, len(mnist)))
@@ -414,7 +414,7 @@ records.verdict(
 # %% [markdown]
 # ## The frog
 #
-# The first training image of CIFAR-10 is a frog, and one of our sources follows it through the whole report. At which epsilon does each attack flip it? Epsilon may be a tensor with one entry per image. So we make many copies of the one image, give each copy its own epsilon, and ask once.
+# The first training image of CIFAR-10 is a frog, and {cite}`unam2021` compares the two attacks on it. At which epsilon does each attack flip it? Epsilon may be a tensor with one entry per image. So we make many copies of the one image, give each copy its own epsilon, and ask once.
 
 # %%
 cifar_net = models.pretrained("cifar_net", cifar.name)
@@ -477,7 +477,7 @@ photo_eps = [0, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.1]
 anew = separately(cifar_net, five_hundred, attacks.fgsm, photo_eps)
 standing = evaluation.robust_curve(cifar_net, five_hundred.images, five_hundred.labels, attacks.fgsm, photo_eps)
 
-# %% mystnb={"image": {"alt": "Two curves of accuracy against epsilon for CifarNet under FGSM. They start together; for larger epsilons the curve of separate attacks lies above the curve of surviving images."}, "figure": {"caption": "CifarNet under FGSM, drawn in both ways on the same five hundred images, with 95 % intervals.", "name": "fig-two-ways"}}
+# %% mystnb={"image": {"alt": "Two curves of accuracy against epsilon for CifarNet under FGSM. They start together; for larger epsilons the curve of separate attacks lies above the curve of surviving images."}, "figure": {"caption": "CifarNet under FGSM, drawn in both ways on the same sample of test images, with 95 % intervals.", "name": "fig-two-ways"}}
 plots.curves({"a new attack at every eps": anew, "only what still stands": standing}, source=cifar.source)
 
 # %% tags=["remove-input"]
@@ -503,7 +503,7 @@ live = {"lenet": evaluation.robust_curve(lenet, few.images, few.labels, attacks.
         "cifar_net": standing,
         "vgg_blocks": evaluation.robust_curve(vgg, five_hundred.images, five_hundred.labels, attacks.fgsm, photo_eps)}
 
-# %% mystnb={"image": {"alt": "Two panels of accuracy against epsilon under FGSM. Left, two networks for digits: both fall, over an axis up to three tenths. Right, two networks for colour images: both fall within the first hundredths."}, "figure": {"caption": "FGSM on five hundred test images, live. Note the two scales: the right panel ends where the left one has only begun.", "name": "fig-live-curves"}}
+# %% mystnb={"image": {"alt": "Two panels of accuracy against epsilon under FGSM. Left, two networks for digits: both fall, over an axis up to three tenths. Right, two networks for colour images: both fall within the first hundredths."}, "figure": {"caption": "FGSM on a sample of test images, live. Note the two scales: the right panel ends where the left one has only begun.", "name": "fig-live-curves"}}
 fig, axes = plt.subplots(1, 2, figsize=(7, 3.4), sharey=True, layout="constrained")
 for ax, names in zip(axes, (("lenet", "mnist_resnet"), ("cifar_net", "vgg_blocks"))):
     plots.curves({name: live[name] for name in names}, ax=ax)
@@ -511,7 +511,7 @@ axes[1].set_ylabel("")
 plots.finish(fig, f"{mnist.source} (left); {cifar.source} (right)")
 
 # %% [markdown]
-# Five hundred images give bands as wide as the ones in the figure. For the statements that follow we use the complete test sets, measured once and recorded.
+# A sample gives bands as wide as the ones in the figure. For the statements that follow we use the complete test sets, measured once and recorded.
 
 # %% mystnb={"image": {"alt": "Four panels of accuracy against epsilon on the complete test sets. Top: FGSM, bottom: FGM. Left: LeNet and ResNet on MNIST. Right: CifarNet and VGG blocks on CIFAR-10. The intervals are too narrow to see."}, "figure": {"caption": "The four networks on all ten thousand test images, under FGSM (top) and FGM (bottom). The bands of the 95 % intervals are drawn, but hardly wider than the lines.", "name": "fig-full-curves"}}
 full = records.read("03-curves")
@@ -691,7 +691,7 @@ records.quote("03-honest")
 # - An epsilon without its norm is half a number. By the same ruler each attack wins where it was made to win.
 # - The step is strong because many tiny pushes agree, not because the network cannot stand noise.
 # - Details decide: clamp to $[0, 1]$, apply epsilon once, draw signed noise around grey, and say whether a curve attacks every image anew or only those that still stand.
-# - Accuracy under FGSM is an upper limit of robustness. One step with closed eyes is not the strongest attack; the next chapter opens them.
+# - Accuracy under FGSM is an upper limit of robust accuracy. One step with closed eyes is not the strongest attack; [the next chapter](04_many_steps.ipynb) opens them.
 
 # %% [markdown]
 # ## Where the numbers come from
