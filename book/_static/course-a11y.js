@@ -1,4 +1,4 @@
-/* Names for the controls that the widget manager draws without any. */
+/* What the widget manager, the theme and docutils leave unsaid to those who listen to a page. */
 (() => {
   const name = (element, text) => {
     if (text && !element.hasAttribute("aria-label")) element.setAttribute("aria-label", text);
@@ -11,12 +11,20 @@
       widget.querySelectorAll(".noUi-handle, .widget-readout").forEach((part) => name(part, text));
     });
     document.querySelectorAll(".widget-play button").forEach((button) => name(button, button.title || "Play"));
-    document.querySelectorAll(".jp-OutputArea-output pre, .output pre, div.highlight pre, .bd-article .pst-scrollable-table-container")
-      .forEach((box) => {
-        /* What scrolls sideways must be reachable by keyboard. */
-        if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-        else box.removeAttribute("tabindex");
-      });
+    /* What scrolls sideways must be reachable by keyboard. */
+    document.querySelectorAll(".bd-article pre, .bd-article .pst-scrollable-table-container, .bd-article div.math").forEach((box) => {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    });
+  }
+
+  function nameParts() {
+    document.querySelectorAll(".bd-sidebar-primary details > summary").forEach((summary) => {
+      const link = summary.closest("li").querySelector("a");
+      name(summary, "Pages under " + (link ? link.textContent.trim() : "this one"));
+    });
+    /* A role that the standard has since withdrawn. */
+    document.querySelectorAll('[role="doc-biblioentry"]').forEach((entry) => entry.removeAttribute("role"));
   }
 
   let queued = false;
@@ -25,6 +33,7 @@
     queued = true;
     requestAnimationFrame(() => { queued = false; nameControls(); });
   };
+  document.addEventListener("DOMContentLoaded", nameParts);
   addEventListener("load", () => {
     const main = document.querySelector("main") || document.body;
     new MutationObserver(later).observe(main, { childList: true, subtree: true });

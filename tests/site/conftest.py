@@ -1,7 +1,9 @@
 """The built site, a server for it, and a browser, each made once."""
 
 import functools
+import gzip
 import http.server
+import io
 import os
 import shutil
 import subprocess
@@ -30,14 +32,33 @@ def site(tmp_path_factory) -> Path:
     return out / "_build" / "html"
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+@functools.lru_cache(maxsize=None)
+def compressed(path: str) -> bytes:
+    return gzip.compress(Path(path).read_bytes(), 6)
+
+
+class Host(http.server.SimpleHTTPRequestHandler):
+    """Sends text compressed, as every public host of static pages does."""
+
     def log_message(self, *_):
         pass
+
+    def send_head(self):
+        path = Path(self.translate_path(self.path))
+        if path.suffix not in (".html", ".js", ".css", ".svg", ".json") or not path.is_file():
+            return super().send_head()
+        body = compressed(str(path))
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(str(path)))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        return io.BytesIO(body)
 
 
 def serve(folder: Path):
     """A server on a free port of 127.0.0.1.  Returns (server, address)."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Host, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, f"http://127.0.0.1:{server.server_address[1]}"
 
