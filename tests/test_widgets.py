@@ -142,7 +142,7 @@ def test_a_frame_keeps_its_rare_colours():
     fig.savefig(before, dpi=120)
     after = base64.b64decode(re.search(r"base64,([^\"]+)", widgets._frame(fig, ""))[1])
     a, b = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in (before.getvalue(), after))
-    assert np.abs(a - b).max() <= 16
+    assert np.abs(a - b).max() <= 8
     assert len(after) < 0.7 * len(before.getvalue())
 
 

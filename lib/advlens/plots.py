@@ -101,8 +101,9 @@ def images(x: Tensor, titles: Sequence[str] | None = None, columns: int = 10, *,
            frame: Sequence[bool] | None = None) -> Figure:
     """A grid of images (N, C, H, W) in [0, 1], pixel by pixel.
 
-    titles: one per image; the grid gets fewer columns where they need the room.  frame: one bool per image; True draws a green frame, False a
-    dashed red one (right and wrong).  Raises ValueError when a length does not fit.
+    titles: one per image; where they need the room, the grid has fewer than `columns`.
+    frame: one bool per image; True draws a green frame, False a dashed red one (right and
+    wrong).  Raises ValueError when a length does not fit.
     """
     n = len(x)
     for name, given in (("titles", titles), ("frame", frame)):
