@@ -36,7 +36,11 @@ plots.use_style()
 #
 # A network with two layers of sigmoids, for a batch of N inputs:
 #
-# $$a_1 = \sigma(x W_1^\top + b_1), \qquad a_2 = \sigma(a_1 W_2^\top + b_2), \qquad C = \sum \lVert a_2 - y \rVert^2$$
+# $$a_1 = \sigma(x W_1^\top + b_1), \qquad a_2 = \sigma(a_1 W_2^\top + b_2)$$
+#
+# Its cost is the squared error, summed over the batch:
+#
+# $$C = \sum \lVert a_2 - y \rVert^2$$
 #
 # Write `gradients(W1, b1, W2, b2, x, y)`. It returns the gradients of $C$ with respect to $W_1, b_1, W_2, b_2$, in this order, by the four equations of the chapter and *without* autograd.
 #

@@ -36,10 +36,10 @@ plots.use_style()
 #
 # Write `my_fgsm(model, x, y, eps)`. It returns, for each image, one step of length `eps` along the sign of the gradient:
 #
-# $$x' = \mathrm{clamp}\big(x + \varepsilon \, \mathrm{sign}\, \nabla_x L(f(x), y),\ 0,\ 1\big)$$
+# $$x' = \mathrm{clamp}\big(x + \varepsilon \, \mathrm{sign}\, \nabla_x L,\ 0,\ 1\big)$$
 #
 # - `x` holds images (N, C, H, W) in [0, 1], `y` their labels (N,), and `eps` is a number in the same units as the pixels. The model returns logits, and normalises by itself.
-# - $L$ is the cross-entropy. The images do not mix, so the gradient of the sum over the batch holds each image's own gradient.
+# - $L$ is the cross-entropy of the logits $f(x)$ and the label $y$. The images do not mix, so the gradient of the sum over the batch holds each image's own gradient.
 # - A good attack leaves no traces: it runs the model in evaluation mode, puts the mode back as it was, leaves no gradients on the parameters, and does not change `x`.
 #
 # `torch.autograd.grad(value, x)` and `model.train(mode)` are your friends.

@@ -34,6 +34,7 @@ STUDENT = "student"  # one course folder holds one submission; the real name nev
 MARK = "ADVLENS_GRADING"  # in the environment of every process that a submission starts
 LARGEST = 20_000_000  # bytes of a submitted notebook
 LONGEST = 100_000  # characters of output that a cell may keep
+CUT = "... Output truncated ..."  # nbgrader's own words where it shortens many lines
 SET_UP = 120  # seconds for starting a kernel, and for the set-up cell: importing torch is slow on a busy machine
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
 
@@ -48,8 +49,8 @@ class Result(NamedTuple):
     message: str
 
 
-class Unreadable(Exception):
-    """A submission that holds no notebook; the message says why."""
+class Ungraded(Exception):
+    """A submission that cannot be graded; the message says why."""
 
 
 # --- masters and student release ---------------------------------------------------
@@ -168,35 +169,31 @@ def _submissions(folder: Path) -> dict[str, Path]:
 
 def _grade_one(student: str, entry: Path, assignment: str, release, course: Path, limits: dict, seconds: int) -> tuple[Result, str]:
     """The result and the feedback page (HTML) of one submission.  Never raises: what goes wrong becomes the message."""
-    points = _points(release)
-    nothing = lambda message: _nothing(student, points, sum(points[name] for name in _machine_graded(release)), message)
+    points, machine = _points(release), _machine_graded(release)
+    largest = sum(points[name] for name in machine)
     try:
         notebook, missing = _complete(_read(entry, assignment), release)
         submitted = course / "submitted" / STUDENT / assignment / f"{assignment}.ipynb"
         submitted.parent.mkdir(parents=True)
         nbformat.write(notebook, submitted)
-        found = _run_worker(course, assignment, limits, seconds)
-    except Unreadable as reason:
-        return nothing(str(reason))
+        scores, notes = _run_worker(course, assignment, limits, seconds)
+        page = (course / "feedback" / STUDENT / assignment / f"{assignment}.html").read_text()
+        total = sum(scores[name] for name in machine)
+    except Ungraded as reason:
+        message = str(reason)
     except Exception as error:  # one odd submission must not stop the others
-        return nothing(f"could not be graded ({type(error).__name__}: {_last_line(str(error))})")
-    if "failed" in found:
-        return nothing(found["failed"])
-    notes = [f"cell {name} was missing and was put back" for name in missing] + found["notes"]
-    scores = found["scores"]
-    notes += [f"{name}: to be marked by hand ({points[name]:g} points)" for name, value in scores.items() if value is None]
-    machine = _machine_graded(release)
-    result = Result(student, scores, sum(scores[name] for name in machine), sum(points[name] for name in machine), "; ".join(notes))
-    page = (course / "feedback" / STUDENT / assignment / f"{assignment}.html").read_text()
-    return result, page
+        message = f"the grading failed ({type(error).__name__}: {_last_line(str(error))})"
+    else:
+        notes = [f"cell {name} was missing and was put back" for name in missing] + notes
+        notes += [f"{name}: to be marked by hand ({points[name]:g} points)" for name, value in scores.items() if value is None]
+        return Result(student, scores, total, largest, "; ".join(notes)), page
+    return Result(student, dict.fromkeys(points, 0.0), 0.0, largest, message), _page(student, message)
 
 
-def _nothing(student: str, points: dict[str, float], largest: float, message: str) -> tuple[Result, str]:
-    """No points, and a page that says why."""
-    result = Result(student, dict.fromkeys(points, 0.0), 0.0, largest, message)
-    page = ("<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\"><title>Feedback</title><body style=\"font-family: sans-serif; margin: 3em\">"
+def _page(student: str, message: str) -> str:
+    """A feedback page where nbgrader made none."""
+    return ("<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\"><title>Feedback</title><body style=\"font-family: sans-serif; margin: 3em\">"
             f"<h1>{html.escape(student)}</h1><p>This submission could not be graded: {html.escape(message)}.</p>")
-    return result, page
 
 
 def _grade_cells(notebook) -> dict:
@@ -227,22 +224,22 @@ def _read(entry: Path, assignment: str):
         found = sorted(entry.glob("*.ipynb"))
         named = [p for p in found if p.stem == assignment]
         if not found:
-            raise Unreadable("there is no notebook (.ipynb) in the folder")
+            raise Ungraded("there is no notebook (.ipynb) in the folder")
         if len(found) > 1 and not named:
-            raise Unreadable(f"there are {len(found)} notebooks in the folder, and none is called {assignment}.ipynb")
+            raise Ungraded(f"there are {len(found)} notebooks in the folder, and none is called {assignment}.ipynb")
         path = (named or found)[0]
     if not path.is_file():
-        raise Unreadable(f"{path.name} is not a file")
+        raise Ungraded(f"{path.name} is not a file")
     if path.stat().st_size > LARGEST:
-        raise Unreadable(f"{path.name} has {path.stat().st_size / 1e6:.0f} MB, at most {LARGEST / 1e6:.0f} are read: clear its outputs and hand it in again")
+        raise Ungraded(f"{path.name} has {path.stat().st_size / 1e6:.0f} MB, at most {LARGEST / 1e6:.0f} are read: clear its outputs and hand it in again")
     content = path.read_bytes()
     if not content.strip():
-        raise Unreadable(f"{path.name} is empty")
+        raise Ungraded(f"{path.name} is empty")
     try:
         notebook = nbformat.reads(content.decode("utf-8"), 4)
         nbformat.validate(notebook, relax_add_props=True)
     except Exception as broken:  # not text, not JSON, no notebook: nbformat has many ways to say it
-        raise Unreadable(f"{path.name} is not a notebook ({type(broken).__name__}): save it from Jupyter or Colab as .ipynb") from broken
+        raise Ungraded(f"{path.name} is not a notebook ({type(broken).__name__}): save it from Jupyter or Colab as .ipynb") from broken
     return notebook
 
 
@@ -254,8 +251,10 @@ def _complete(notebook, release) -> tuple:
     missing, last = [], None
     for cell in release.cells:
         name = cell.metadata.get("nbgrader", {}).get("grade_id")
+        if name is None:
+            continue
         if name in at:
-            last = at[name] if name is not None else last
+            last = at[name]
         elif cell.metadata.nbgrader.grade:  # a deleted solution has no substitute, a deleted test has
             where = next((i + 1 for i, c in enumerate(notebook.cells) if c is last), len(notebook.cells))
             notebook.cells.insert(where, cell := nbformat.from_dict(cell))
@@ -278,20 +277,28 @@ def _store(graded: list[tuple[Result, str]], out_folder: Path) -> None:
             for r, _ in graded:
                 marks = ["" if r.scores[e] is None else f"{r.scores[e]:g}" for e in exercises]
                 table.writerow([r.student, *marks, f"{r.total:g}", f"{r.max:g}", r.message])
-        if (out_folder / "feedback").exists():
-            os.replace(out_folder / "feedback", fresh / "old")
-        os.replace(fresh / "feedback", out_folder / "feedback")
-        if (out_folder / "scores.csv").exists():  # it may hold marks given by hand
-            os.replace(out_folder / "scores.csv", out_folder / "scores.previous.csv")
-        os.replace(fresh / "scores.csv", out_folder / "scores.csv")
+        _exchange(fresh / "feedback", out_folder / "feedback", fresh / "feedback.old")
+        _exchange(fresh / "scores.csv", out_folder / "scores.csv", out_folder / "scores.previous.csv")  # it may hold marks given by hand
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def _exchange(new: Path, place: Path, old: Path) -> None:
+    """Move `new` to `place`, and what was there to `old`."""
+    if place.exists():
+        os.replace(place, old)
+    try:
+        os.replace(new, place)
+    except OSError:
+        if old.exists():
+            os.replace(old, place)
+        raise
+
+
 # --- one submission in its own process ---------------------------------------------------
 
-def _run_worker(course: Path, assignment: str, limits: dict, seconds: int) -> dict:
-    """Run nbgrader on the course folder in a new session; end everything it started; read what it found."""
+def _run_worker(course: Path, assignment: str, limits: dict, seconds: int) -> tuple[dict, list[str]]:
+    """Run nbgrader on the course folder in a new session; end everything it started; read the scores and notes it found."""
     mark = uuid.uuid4().hex
     command = [sys.executable, "-m", "advlens.grading", str(course), assignment, json.dumps(limits)]
     with open(course / "log.txt", "wb") as log:
@@ -300,18 +307,21 @@ def _run_worker(course: Path, assignment: str, limits: dict, seconds: int) -> di
         try:
             worker.wait(seconds)
         except subprocess.TimeoutExpired:
-            return {"failed": f"it ran longer than {seconds} s and was stopped"}
+            raise Ungraded(f"it ran longer than {seconds} s and was stopped") from None
         finally:
             _end(worker, mark)
     if not (course / "found.json").exists():
-        return {"failed": f"the grading process ended with code {worker.returncode} (more memory than allowed?)"}
-    return json.loads((course / "found.json").read_text())
+        raise Ungraded(f"the grading process ended with code {worker.returncode} (more memory than allowed?)")
+    found = json.loads((course / "found.json").read_text())
+    if "failed" in found:
+        raise Ungraded(found["failed"])
+    return found["scores"], found["notes"]
 
 
 def _environment(course: Path, mark: str) -> dict[str, str]:
     """Little of our own environment: no tokens, no home folder, no real data."""
     return {name: os.environ[name] for name in KEPT if name in os.environ} | {
-        "HOME": str(course), "TMPDIR": str(course), "MPLCONFIGDIR": str(course / "matplotlib"), "MPLBACKEND": "agg", "CUDA_VISIBLE_DEVICES": "",
+        "HOME": str(course), "TMPDIR": str(course), "MPLCONFIGDIR": str(course / "matplotlib"), "CUDA_VISIBLE_DEVICES": "",
         "ADVLENS_STANDIN": "always", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", MARK: mark}
 
 
@@ -387,21 +397,20 @@ def _execute_class():
             return max(SET_UP, self.timeout) if cell is set_up else self.timeout
 
         def output(self, outs, msg, display_id, cell_index):
+            content = msg["content"]
+            size = len(str(content))
+            if "image/png" in content.get("data", {}):
+                size //= 10  # a picture may be larger than text
             lengths = self.__dict__.setdefault("lengths", {})
             before = lengths.get(cell_index, 0)
-            # Pictures may be larger than text; an error is always kept.
-            size = 0 if msg["msg_type"] == "error" else len(str(msg["content"])) // (10 if "image/png" in str(msg["content"])[:200] else 1)
             lengths[cell_index] = before + size
-            if before + size > LONGEST and size:
-                if before <= LONGEST:
-                    outs.append(nbformat.v4.new_output("stream", name="stderr", text=CUT))
-                return None
-            return super().output(outs, msg, display_id, cell_index)
+            if before + size <= LONGEST or msg["msg_type"] == "error":
+                return super().output(outs, msg, display_id, cell_index)
+            if before <= LONGEST:
+                outs.append(nbformat.v4.new_output("stream", name="stderr", text=CUT))
+            return None
 
     return BoundedExecute
-
-
-CUT = "\n[The rest of the output of this cell was cut.]\n"
 
 
 def _found(course: Path, assignment: str, limits: dict) -> dict:
