@@ -11,6 +11,7 @@ from test_pages import ROOT
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import light_page  # noqa: E402
 import measured  # noqa: E402
+import verdicts  # noqa: E402
 
 
 @pytest.fixture
@@ -61,6 +62,18 @@ def test_an_unknown_record_is_a_warning_of_the_build(data, tmp_path):
         log.seek(0)
         assert "known: 'lenet'" in log.read()
     assert app._warncount == 1
+
+
+def test_a_verdict_box_is_read_back(tmp_path):
+    """The page of sources reads what records.verdict writes."""
+    from advlens import records
+
+    box = records.verdict("Two < three & true.", source="marinelli", reported="r", measured="m", verdict="differs", why="w")
+    cells = [{"outputs": []}, {"outputs": [{"data": {"text/html": box.data}}, {"data": {"text/html": ["<p>no box</p>"]}}]}]
+    (tmp_path / "03_x.ipynb").write_text(json.dumps({"cells": cells}))
+    assert verdicts.read(tmp_path / "03_x.ipynb", "chapters/03_x") == [
+        verdicts.Verdict("chapters/03_x", "verdict-1", "differs", "Two < three & true.", "Marinelli", "r", "m", "w")]
+    assert set(verdicts.MEANING) == set(records.VERDICTS)
 
 
 def test_the_theme_still_loads_the_script_that_we_take_off():
