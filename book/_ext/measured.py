@@ -89,7 +89,7 @@ class Table(SphinxDirective):
 class ChapterStatus(Table):
     """One row per chapter of the table of contents, from data/records/run-NN_name.json."""
 
-    head = ["Chapter", "Last run", "Seconds", "Code cells", "Data", "Where"]
+    head = ["Chapter", "Last run", "Seconds", "Cells", "Data", "Where"]
 
     def rows(self):
         folder = data_folder(self.env) / "records"
