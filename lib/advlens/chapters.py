@@ -59,7 +59,7 @@ def execute(source: Path, *, standin: str = "never", timeout: int = 900):
     environment = {**os.environ, "ADVLENS_STANDIN": standin, "PYTHONWARNINGS": "ignore::DeprecationWarning"}
     code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code"]
     bar = tqdm(total=len(code), desc=source.stem, unit="cell")
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(source.parent)}},
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(source.parent)}},
                             on_cell_executed=lambda **_: bar.update())
     began = time.monotonic()
     with bar:
