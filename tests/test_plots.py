@@ -32,6 +32,7 @@ def style():
     with plt.rc_context():
         plots.use_style()
         yield
+    plt.close("all")  # a test that fails on purpose leaves its figure behind
 
 
 def draw(name):
