@@ -58,8 +58,8 @@ lenet = models.pretrained("lenet", mnist.name)
 # ## Our own panda
 #
 # The famous panda belongs to a large network and a large photograph. We use a small network and small colour images, ten classes of them, and look for the clearest case.
-# The rule is simple: among the first images of the test set, take one that the network names correctly, that the attack turns around, and of which the network is surest both *before and after*.
-# So this is a chosen example. How many examples there are, we count at the end.
+# The rule: among the first images of the test set, keep those that the network names correctly and that the attack turns into something *wrong*, of which it is nearly certain. Of these, show the one that the network was surest of *before*.
+# So this is a chosen example. How common such examples are, we count further down.
 #
 # The attack itself is one line. It asks the network in which direction each pixel should move to make the answer worse, and moves every pixel by the same tiny step in that direction.
 # Its name is FGSM, and [its own chapter](03_one_step) takes it apart; here we only use it.
@@ -69,16 +69,21 @@ EPS = 2 / 255  # two of the 255 steps from black to white
 crowd = cifar[:200]
 attacked = attacks.fgsm(net, crowd.images, crowd.labels, eps=EPS)
 
-before = evaluation.logits(net, crowd.images).softmax(1)  # confidences, (N, classes)
-after = evaluation.logits(net, attacked).softmax(1)
+def confidences(x):
+    """What the network believes about each image, (N, classes)."""
+    return evaluation.logits(net, x).softmax(1)
+
+
+before, after = confidences(crowd.images), confidences(attacked)
 turned = (before.argmax(1) == crowd.labels) & (after.argmax(1) != crowd.labels)
-clearest = (turned * before.amax(1) * after.amax(1)).argmax()
+clearest = (turned * (after.amax(1) > 0.95) * before.amax(1)).argmax()
 
 panda = crowd[clearest[None]]  # a data set of one image
 gibbon = attacked[clearest[None]]
 
 # %% mystnb={"image": {"alt": "Four panels in a row: a small colour image, a pattern of coloured noise, the sum of both, which looks just like the first image, and bars that show how the confidence moves from the right class to a wrong one."}, "figure": {"caption": "Our panda. From left to right: the image, the noise that is added (drawn far stronger than it is), the result, and the confidences of the network before and after.", "name": "fig-00-panda"}}
-plots.attack(panda.images, gibbon, before[clearest[None]], after[clearest[None]], cifar.classes, source=cifar.source)
+plots.attack(panda.images, gibbon, confidences(panda.images),
+             confidences(gibbon), cifar.classes, source=cifar.source)
 
 # %% tags=["remove-input"]
 was, became = before[clearest], after[clearest]
@@ -115,14 +120,21 @@ widgets.predict(
 
 # %%
 coins = torch.Generator().manual_seed(0)
-flips = torch.randint(0, 2, (500, *panda.images.shape[1:]), generator=coins) * 2 - 1.0
+shape = (500, *panda.images.shape[1:])
+flips = torch.randint(0, 2, shape, generator=coins) * 2 - 1.0  # -1 or 1
 noisy = (panda.images + EPS * flips).clamp(0, 1)
-label = panda.labels.expand(len(noisy))
-random_margin = evaluation.evaluate(net, panda.images.expand_as(noisy), noisy, label).margin
-attack_margin = evaluation.evaluate(net, panda.images, gibbon, panda.labels).margin
-clean_margin = evaluation.evaluate(net, panda.images, panda.images, panda.labels).margin
 
-# %% mystnb={"image": {"alt": "A narrow histogram of the margins of the random patterns lies around the margin of the clean image, left of zero. The margin of the attack lies far to the right, beyond zero."}, "figure": {"caption": "The margin is the best wrong output minus the right one: beyond zero the answer is wrong. Random patterns stay where the clean image is. The attack, with steps of the same size, walks straight across.", "name": "fig-00-coins"}}
+
+def margins(x):
+    """Best wrong output minus the right one, for versions of the panda."""
+    y = panda.labels.expand(len(x))
+    return evaluation.evaluate(net, panda.images.expand_as(x), x, y).margin
+
+
+random_margin, attack_margin = margins(noisy), margins(gibbon)
+clean_margin = margins(panda.images)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A narrow histogram of the margins of the random patterns lies around the margin of the clean image, left of zero. The margin of the attack lies far to the right, beyond zero."}, "figure": {"caption": "The margin is the best wrong output minus the right one: beyond zero the answer is wrong. Random patterns stay where the clean image is. The attack, with steps of the same size, walks straight across.", "name": "fig-00-coins"}}
 fig, ax = plt.subplots(figsize=(7, 2.6))
 ax.hist(random_margin, bins=30, color=plots.colour("noise"), label="500 coin-flip patterns")
 ax.axvline(clean_margin, color=plots.colour("clean"), label="clean image")
@@ -144,20 +156,17 @@ records.say("Of {n} random patterns, **{hits}** changed the answer. On average t
 # Now turn the knob yourself. The slider is $\varepsilon$, the length of the step of every pixel.
 
 # %%
-def confidences(x):
-    """What the network believes, (N, classes)."""
-    return evaluation.logits(net, x).softmax(1)
-
-
 def turn_up(eps):
     adversarial = attacks.fgsm(net, panda.images, panda.labels, eps=eps)
-    return plots.attack(panda.images, adversarial, confidences(panda.images), confidences(adversarial),
-                        cifar.classes, magnify=8, source=cifar.source)
+    return plots.attack(panda.images, adversarial, confidences(panda.images),
+                        confidences(adversarial), cifar.classes,
+                        magnify=8, source=cifar.source)
 
 
 def describe(eps):
     p = confidences(attacks.fgsm(net, panda.images, panda.labels, eps=eps))[0]
-    return f"With eps = {eps * 255:.0f}/255 the network says {cifar.classes[p.argmax()]} with confidence {p.max():.0%}."
+    return (f"With eps = {eps * 255:.0f}/255 the network says "
+            f"{cifar.classes[p.argmax()]} with confidence {p.max():.0%}.")
 
 # %% tags=["remove-input"]
 widgets.explore(turn_up, alt=describe, eps={f"{k}/255": k / 255 for k in (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)},
@@ -167,8 +176,8 @@ widgets.explore(turn_up, alt=describe, eps={f"{k}/255": k / 255 for k in (0, 1, 
 # %% [markdown]
 # Three things to try:
 #
-# - Go up from zero, one frame at a time. Where does the answer flip? It is often the very first frame.
-# - Watch *which* wrong class wins. It can change along the way: this attack only pushes **away** from the truth and does not care where it lands.
+# - Go up from zero, one frame at a time. Where does the answer flip? It is often one of the very first frames.
+# - Watch *which* wrong class wins. For some images it changes along the way: this attack only pushes **away** from the truth and does not care where it lands.
 # - Find the $\varepsilon$ at which **you** first see the noise. Between the network's limit and yours lies the playground of this book.
 #
 # ## How big is a change?
@@ -232,14 +241,16 @@ plots.finish(fig, None)
 
 # %%
 def swing_pixels(model, x, y, length):
-    """Turn whole pixels black or white, the most promising first, until `length` (N,) is spent."""
+    """Turn the most promising pixels black or white until `length` is spent."""
     leaf = x.clone().requires_grad_()
-    gradient, = torch.autograd.grad(attacks.losses.margin(model(leaf), y).sum(), leaf)
-    swing = (gradient > 0).float() - x  # to white where brighter helps, else to black
+    loss = attacks.losses.margin(model(leaf), y).sum()
+    gradient, = torch.autograd.grad(loss, leaf)
+    swing = (gradient > 0).float() - x  # to white where that helps, or to black
     order = (gradient * swing).flatten(1).argsort(1, descending=True)
     spent = swing.flatten(1).pow(2).gather(1, order).cumsum(1)
     affordable = (spent <= length[:, None] ** 2).float()
-    return x + swing * torch.zeros_like(spent).scatter(1, order, affordable).view_as(x)
+    chosen = torch.zeros_like(spent).scatter(1, order, affordable)
+    return x + swing * chosen.view_as(x)
 
 # %%
 digit = mnist[:1]
@@ -249,7 +260,8 @@ smooth = attacks.fgm(lenet, digit.images, digit.labels, eps=length)
 few = swing_pixels(lenet, digit.images, digit.labels, length)
 
 versions = torch.cat([digit.images, even, smooth, few])
-sizes = evaluation.evaluate(lenet, digit.images.expand_as(versions), versions, digit.labels.expand(4))
+same, label = digit.images.expand_as(versions), digit.labels.expand(4)
+sizes = evaluation.evaluate(lenet, same, versions, label)
 answers = evaluation.logits(lenet, versions).argmax(1)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Upper row: a digit and three attacked versions of it. Lower row: the three perturbations. The first is an even pattern over the whole image, the second is concentrated around the stroke, the third consists of a few isolated pixels."}, "figure": {"caption": "The same Euclidean length, spent in three ways. Above, what the network sees and answers; below, what was added, all on one scale, with its three sizes.", "name": "fig-00-three-ways"}}
@@ -273,7 +285,7 @@ plots.finish(fig, mnist.source)
 #
 # - $L_\infty$ does not see *how many* pixels change. A faint veil over everything counts as little.
 # - $L_0$ does not see *how far* they change. One white pixel in a black sky counts as one.
-# - None of them sees *what* changes. Shift the whole image by one pixel: you notice nothing, and every norm is enormous.
+# - None of them sees *what* changes. Shift the whole image by one pixel: you hardly notice, and all three norms jump.
 #
 # So when a paper says "robust", ask: in which norm, and how far? When it does not say, it has not said anything.
 
@@ -321,7 +333,7 @@ for p in geometry.NORMS:
 # \operatorname{dist}_p(x) = \frac{\lvert w \cdot x - b \rvert}{\lVert w \rVert_q}, \qquad \frac1p + \frac1q = 1 .
 # $$
 #
-# The $q$ below is the *dual* of $p$. For $p = \infty$ it is $q = 1$, and $\lVert w \rVert_1 = 2$; for $p = 2$ it is $q = 2$, and $\lVert w \rVert_2 = \sqrt 2$.
+# The $q$ in the denominator is the *dual* of $p$. For $p = \infty$ it is $q = 1$, and $\lVert w \rVert_1 = 2$; for $p = 2$ it is $q = 2$, and $\lVert w \rVert_2 = \sqrt 2$.
 # The reason takes one line, Hölder's inequality: a step $\eta$ changes $w \cdot x$ by $w \cdot \eta \le \lVert w \rVert_q \lVert \eta \rVert_p$, and some step reaches equality.
 # Chapter 03 is about exactly that step.
 
@@ -401,9 +413,16 @@ records.verdict("A network of two pixels with weights 1 and bias 0 recognises im
 # %%
 pixels = [2, 28 * 28, 3 * 32 * 32, 3 * 224 * 224]
 coins = torch.Generator().manual_seed(0)
-by_coins = [(torch.randint(0, 2, (200, d), generator=coins) * 2 - 1.0).sum(1).pow(2).mean().sqrt().item() for d in pixels]
 
-# %% mystnb={"image": {"alt": "A plot with two logarithmic axes. Two straight lines start almost together at two pixels; the adversary's line rises twice as steeply as the line of the coin flips."}, "figure": {"caption": "How far the sum of the pixels moves when each moves by one unit, against the number of values in the image. Points: two hundred throws; lines: the formulas.", "name": "fig-00-root-d"}}
+def move_by_coins(d):
+    """Root mean square of the sum of d coin flips, over two hundred throws."""
+    flips = torch.randint(0, 2, (200, d), generator=coins) * 2 - 1.0
+    return flips.sum(1).pow(2).mean().sqrt().item()
+
+
+by_coins = [move_by_coins(d) for d in pixels]
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A plot with two logarithmic axes. Two straight lines start almost together at two pixels; the adversary's line rises twice as steeply as the line of the coin flips."}, "figure": {"caption": "How far the sum of the pixels moves when each moves by one unit, against the number of values in the image. Points: two hundred throws; lines: the formulas.", "name": "fig-00-root-d"}}
 fig, ax = plt.subplots(figsize=(7, 3))
 ax.loglog(pixels, pixels, color=plots.colour("fgsm"), marker="s", linestyle="--", label="adversary: $d$")
 ax.loglog(pixels, by_coins, color=plots.colour("noise"), marker="x", linestyle="none", label="coins, thrown")
@@ -472,18 +491,19 @@ records.verdict("Both kinds of attack are white-box attacks.", source="unam2021"
 # %%
 substitute = models.pretrained("vgg_blocks", cifar.name)
 known = evaluation.logits(net, crowd.images).argmax(1) == crowd.labels
-x, y = crowd.images[known], crowd.labels[known]  # only images that our network names correctly
+x, y = crowd.images[known], crowd.labels[known]  # those it names correctly
 
 eps = 8 / 255
-throws = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1.0
+throws = torch.randint(0, 2, x.shape, generator=coins) * 2 - 1.0
 trials = {
     "coin flips": (x + eps * throws).clamp(0, 1),
     "black box": attacks.fgsm(substitute, x, y, eps=eps),
     "white box": attacks.fgsm(net, x, y, eps=eps),
 }
-fooled = {name: evaluation.rate(evaluation.evaluate(net, x, trial, y).success) for name, trial in trials.items()}
+fooled = {name: evaluation.rate(evaluation.evaluate(net, x, trial, y).success)
+          for name, trial in trials.items()}
 
-# %% mystnb={"image": {"alt": "Three bars with error bars: the share of images whose answer changes under coin flips is the smallest, examples from another network change more."}, "figure": {"caption": "Three adversaries with the same epsilon of 8/255: one throws coins, one practises on another network, one knows ours. Bars: share of images whose answer changes, with the 95 % interval.", "name": "fig-00-boxes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three bars with error bars: the share of images whose answer changes under coin flips is the smallest, examples from another network change more."}, "figure": {"caption": "Three adversaries with the same epsilon of 8/255: one throws coins, one practises on another network, one knows ours. Bars: share of images whose answer changes, with the 95 % interval.", "name": "fig-00-boxes"}}
 fig, ax = plt.subplots(figsize=(7, 2.4))
 shares = list(fooled.values())
 errors = [[r.value - r.low for r in shares], [r.high - r.value for r in shares]]
@@ -509,11 +529,14 @@ records.say("Coins change the answer of {coins:.0%} of {n} images, examples made
 # %%
 everything = torch.arange(10)
 ten = panda.images.repeat(10, 1, 1, 1)
-asked = attacks.bim(net, ten, everything, eps=8 / 255, steps=20, step_size=2 / 255, targeted=True)
-reached = evaluation.evaluate(net, ten, asked, everything, targeted=True).success
+asked = attacks.bim(net, ten, everything, eps=8 / 255, steps=20,
+                    step_size=2 / 255, targeted=True)
+reached = evaluation.evaluate(net, ten, asked, everything,
+                              targeted=True).success
 
 # %% mystnb={"image": {"alt": "Ten copies of the same colour image, to the eye all alike. Above each stands the class that was asked for; a green frame says that the network answers with that class."}, "figure": {"caption": "One image, ten wishes. Above each copy stands the class that was asked for; a green frame means that the network gives exactly this answer, a dashed red one that it does not.", "name": "fig-00-wishes"}}
-plots.images(asked, titles=cifar.classes, columns=5, frame=reached.tolist(), source=cifar.source)
+plots.images(asked, titles=cifar.classes, columns=5, frame=reached.tolist(),
+             source=cifar.source)
 
 # %% tags=["remove-input"]
 records.say("The network grants **{k} of {n}** wishes.", k=int(reached.sum()), n=len(reached))
@@ -562,18 +585,20 @@ widgets.predict(
 
 # %%
 two_pixels = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
-with torch.no_grad():
-    two_pixels[1].weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))  # logits: dark = 0, bright = x1 + x2 - 1
+with torch.no_grad():  # the logits: dark = 0, bright = x1 + x2 - 1
+    two_pixels[1].weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
     two_pixels[1].bias.copy_(torch.tensor([0.0, -1.0]))
 
-draws = torch.rand(2000, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+coins = torch.Generator().manual_seed(0)
+draws = torch.rand(2000, 1, 1, 2, generator=coins)
 names = two_pixels(draws).argmax(1)  # the network is always right about itself
 radii = [k / 20 for k in range(11)]
 linear = evaluation.robust_curve(two_pixels, draws, names, attacks.fgsm, radii)
 
 # %% mystnb={"image": {"alt": "A curve that falls from one to zero as epsilon goes from zero to one half. The measured points with their narrow band lie on the line of the formula."}, "figure": {"caption": "The network with two pixels: robust share against epsilon. Line: the formula. Points and band: FGSM on two thousand random images, with the 95 % interval.", "name": "fig-00-linear"}}
 fig = plots.curves({"fgsm": linear})
-fig.axes[0].plot(radii, [(1 - 2 * r) ** 2 for r in radii], color=plots.colour("clean"), linewidth=1, label="formula")
+fig.axes[0].plot(radii, [(1 - 2 * r) ** 2 for r in radii],
+                 color=plots.colour("clean"), linewidth=1, label="formula")
 fig.axes[0].legend()
 plots.finish(fig, "random images of two pixels, seed 0")
 
@@ -591,11 +616,13 @@ grid = [0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3]
 
 
 def ten_steps(model, x, y, eps):
-    return attacks.pgd(model, x, y, eps=eps, steps=10, generator=torch.Generator().manual_seed(0))
+    seed = torch.Generator().manual_seed(0)
+    return attacks.pgd(model, x, y, eps=eps, steps=10, generator=seed)
 
 
-curves = {"fgsm": evaluation.robust_curve(lenet, digits.images, digits.labels, attacks.fgsm, grid),
-          "pgd": evaluation.robust_curve(lenet, digits.images, digits.labels, ten_steps, grid)}
+x, y = digits.images, digits.labels
+curves = {"fgsm": evaluation.robust_curve(lenet, x, y, attacks.fgsm, grid),
+          "pgd": evaluation.robust_curve(lenet, x, y, ten_steps, grid)}
 
 # %% mystnb={"image": {"alt": "Two falling curves of accuracy against epsilon with bands. Both start at the accuracy on clean images; the curve of the attack with many steps falls earlier and lower."}, "figure": {"caption": "The same network, the same images, two attacks. Each curve is an upper limit for the truth, which lies on or below the lower one.", "name": "fig-00-limits"}}
 plots.curves(curves, source=mnist.source)
@@ -616,7 +643,7 @@ records.say("At eps = 0.1 the attack with one step fails on {one:.0%} of the ima
 #
 # so a network cannot look robust by being wrong. The library measures it in a few lines, and counts an image as lost as soon as it is wrong, attacked or not:
 
-# %% tags=["nbval-check-output"]
+# %%
 import inspect
 
 print(inspect.getsource(evaluation.robust_accuracy))
