@@ -47,11 +47,14 @@ plots.use_style()
 # %%
 import matplotlib.pyplot as plt
 
-mnist_train, mnist_test = (data.load("mnist", split, fallback="digits") for split in ("train", "test"))
-cifar_train, cifar_test = (data.load("cifar10", split, fallback="shapes") for split in ("train", "test"))
+mnist_train = data.load("mnist", "train", fallback="digits")
+mnist_test = data.load("mnist", "test", fallback="digits")
+cifar_train = data.load("cifar10", "train", fallback="shapes")
+cifar_test = data.load("cifar10", "test", fallback="shapes")
 
 for part in (mnist_train, mnist_test, cifar_train, cifar_test):
-    print(f"{part.name:<8}{part.split:<6}{len(part):>7,} images of {'x'.join(map(str, part.images.shape[1:])):<8} {part.source}")
+    shape = "x".join(map(str, part.images.shape[1:]))
+    print(f"{part.name:<8}{part.split:<6}{len(part):>7,} x {shape}  {part.source}")
 
 # %% [markdown]
 # A data set has two halves that must never meet. The network learns from the **training** images, and we judge it by the **test** images, which it has never seen.
@@ -62,25 +65,32 @@ for part in (mnist_train, mnist_test, cifar_train, cifar_test):
 # MNIST {cite}`lecun1998` is the fruit fly of this field: small, quickly bred, and known to everybody.
 # Here are its first fifty training images. Look at the 4s and the 9s, and at the different ways of writing a 1 or a 7.
 
+# %%
+def names(part):
+    """The class of each image, short enough to stand above it."""
+    return [part.classes[k].replace("automobile", "auto") for k in part.labels]
+
+
+def show(part):
+    return plots.images(part.images, titles=names(part), source=part.source)
+
 # %% mystnb={"image": {"alt": "A grid of fifty small grey images of handwritten digits, white on black, each with its label above."}, "figure": {"caption": "The first fifty training images of MNIST, with their labels.", "name": "fig-01-mnist-train-first"}}
-plots.images(mnist_train.images[:50], titles=[mnist_train.classes[k] for k in mnist_train.labels[:50]], source=mnist_train.source)
+show(mnist_train[:50])
 
 # %% [markdown]
 # The first fifty of anything may be special: perhaps one person wrote them all. So look at fifty drawn at random as well.
 
 # %% mystnb={"image": {"alt": "A grid of fifty handwritten digits drawn at random from the training images, each with its label above."}, "figure": {"caption": "Fifty training images, drawn at random (seed 0).", "name": "fig-01-mnist-train-random"}}
-some = mnist_train.sample(50, seed=0)
-plots.images(some.images, titles=[some.classes[k] for k in some.labels], source=some.source)
+show(mnist_train.sample(50, seed=0))
 
 # %% [markdown]
 # And the same for the test images. They come from other writers than the training images, so that a network cannot score by knowing somebody's handwriting.
 
 # %% mystnb={"image": {"alt": "A grid of the first fifty test images of handwritten digits, each with its label above."}, "figure": {"caption": "The first fifty test images. The very first is the one that every tutorial shows.", "name": "fig-01-mnist-test-first"}}
-plots.images(mnist_test.images[:50], titles=[mnist_test.classes[k] for k in mnist_test.labels[:50]], source=mnist_test.source)
+show(mnist_test[:50])
 
 # %% mystnb={"image": {"alt": "A grid of fifty handwritten digits drawn at random from the test images, each with its label above."}, "figure": {"caption": "Fifty test images, drawn at random (seed 0).", "name": "fig-01-mnist-test-random"}}
-some = mnist_test.sample(50, seed=0)
-plots.images(some.images, titles=[some.classes[k] for k in some.labels], source=some.source)
+show(mnist_test.sample(50, seed=0))
 
 # %% [markdown]
 # ### How it was made
@@ -97,7 +107,7 @@ from advlens.measurements.ch01 import box_and_offset
 
 height, width, centre = box_and_offset(mnist_train.images)  # (N,), (N,), (N, 2)
 
-# %% mystnb={"image": {"alt": "Left: a histogram of the height and the width of the box around each digit; both end at twenty pixels. Right: the centres of mass as a cloud of points in the middle of the image."}, "figure": {"caption": "Left: height and width of the box around the ink. Right: where the centre of mass lies, measured from the centre of the image; the square is one pixel wide.", "name": "fig-01-ink"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: a histogram of the height and the width of the box around each digit; both end at twenty pixels. Right: the centres of mass as a cloud of points in the middle of the image."}, "figure": {"caption": "Left: height and width of the box around the ink. Right: where the centre of mass lies, measured from the centre of the image; the square is one pixel wide.", "name": "fig-01-ink"}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.9), width_ratios=[1.4, 1])
 left.hist([height, width], bins=[b - 0.5 for b in range(1, 25)], label=["height", "width"], color=[plots.colour("lenet"), plots.colour("vgg_blocks")])
 left.set(xlabel="size of the ink (pixels)", ylabel="images")
@@ -134,7 +144,8 @@ records.verdict("58,527 training digits are by 500 students, the rest by census 
 
 # %%
 lenet = models.pretrained("lenet", mnist_test.name)
-wrong = evaluation.logits(lenet, mnist_test.images).argmax(1) != mnist_test.labels
+answers = evaluation.logits(lenet, mnist_test.images).argmax(1)
+wrong = answers != mnist_test.labels
 halves = wrong.chunk(2)
 
 # %% tags=["remove-input"]
@@ -152,27 +163,20 @@ records.say("On MNIST itself we recorded {first} mistakes on the first half and 
 # The second set is harder. CIFAR-10 {cite}`krizhevsky2009` holds colour photographs of 32 by 32 pixels from ten classes, in alphabetical order from airplane to truck.
 # Its images come from a collection of eighty million tiny pictures {cite}`torralba2008` that a program had gathered from the web; students looked at the candidates and kept those that show one clear object of the class.
 
-# %%
-def names(part):
-    """Class names of the images, short enough to stand above them."""
-    return [part.classes[k].replace("automobile", "auto") for k in part.labels]
-
 # %% mystnb={"image": {"alt": "A grid of fifty small colour images, each with the name of its class above."}, "figure": {"caption": "The first fifty training images of CIFAR-10. The frog at the start will be attacked in chapter 03.", "name": "fig-01-cifar-train-first"}}
-plots.images(cifar_train.images[:50], titles=names(cifar_train[:50]), source=cifar_train.source)
+show(cifar_train[:50])
 
 # %% mystnb={"image": {"alt": "A grid of fifty small colour images drawn at random from the training images, each with the name of its class above."}, "figure": {"caption": "Fifty training images, drawn at random (seed 0).", "name": "fig-01-cifar-train-random"}}
-some = cifar_train.sample(50, seed=0)
-plots.images(some.images, titles=names(some), source=some.source)
+show(cifar_train.sample(50, seed=0))
 
 # %% [markdown]
 # No box and no centring here: a bird may sit anywhere, in any pose, before any background. Cover the labels and guess a few. You will not always be sure, and neither will the networks.
 
 # %% mystnb={"image": {"alt": "A grid of the first fifty small colour test images, each with the name of its class above."}, "figure": {"caption": "The first fifty test images.", "name": "fig-01-cifar-test-first"}}
-plots.images(cifar_test.images[:50], titles=names(cifar_test[:50]), source=cifar_test.source)
+show(cifar_test[:50])
 
 # %% mystnb={"image": {"alt": "A grid of fifty small colour images drawn at random from the test images, each with the name of its class above."}, "figure": {"caption": "Fifty test images, drawn at random (seed 0).", "name": "fig-01-cifar-test-random"}}
-some = cifar_test.sample(50, seed=0)
-plots.images(some.images, titles=names(some), source=some.source)
+show(cifar_test.sample(50, seed=0))
 
 # %% [markdown]
 # ## How many of each?
@@ -187,7 +191,7 @@ widgets.predict(
      "The 1": "And the 5 is the rarest. The difference is about a fifth, too small to matter for training, and large enough to spoil a sloppy average over classes."},
     answer="The 1")
 
-# %% mystnb={"image": {"alt": "Two bar charts of images per class. The bars of the left set differ a little in height, the bars of the right set are all equal."}, "figure": {"caption": "Training images per class.", "name": "fig-01-classes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two bar charts of images per class. The bars of the left set differ a little in height, the bars of the right set are all equal."}, "figure": {"caption": "Training images per class.", "name": "fig-01-classes"}}
 fig, axes = plt.subplots(1, 2, figsize=(7, 3))
 for ax, part, look in zip(axes, (mnist_train, cifar_train), ("lenet", "cifar_net")):
     ax.bar(part.classes, part.class_counts, color=plots.colour(look))
@@ -213,25 +217,26 @@ records.verdict("MNIST's classes are uneven, with 1 the most frequent; CIFAR-10 
 # %%
 def mean_images(part):
     """The mean training image of every class, (10, C, H, W)."""
-    return torch.stack([part.images[part.labels == k].mean(0) for k in range(10)])
+    return torch.stack([part.images[part.labels == k].mean(0)
+                        for k in range(len(part.classes))])
 
 
 means = {part.name: mean_images(part) for part in (mnist_train, cifar_train)}
 
-
-def show_class(k):
+# %% tags=["hide-input"]
+def show_class(pair):
     fig, rows = plt.subplots(2, 6, figsize=(7, 2.7))
     for axes, part in zip(rows, (mnist_train, cifar_train)):
-        members = part.images[(part.labels == k).nonzero()[:5, 0]]
-        for ax, image in zip(axes, [means[part.name][k], *members]):
+        members = part.images[(part.labels == pair).nonzero()[:5, 0]]
+        for ax, image in zip(axes, [means[part.name][pair], *members]):
             ax.imshow(image.permute(1, 2, 0), vmin=0, vmax=1)
             ax.axis("off")
-        axes[0].set_title(f"mean {part.classes[k]}")
+        axes[0].set_title(f"mean {part.classes[pair]}")
     return plots.finish(fig, f"{mnist_train.source}; {cifar_train.source}")
 
 # %% tags=["remove-input"]
-widgets.explore(show_class, alt=lambda k: f"The mean image of class {mnist_train.classes[k]} and of class {cifar_train.classes[k]}, with five members of each.",
-                k={f"{a} / {b}": k for k, (a, b) in enumerate(zip(mnist_train.classes, cifar_train.classes))},
+widgets.explore(show_class, alt=lambda pair: f"The mean image of class {mnist_train.classes[pair]} and of class {cifar_train.classes[pair]}, with five members of each.",
+                pair={f"{a} / {b}": k for k, (a, b) in enumerate(zip(mnist_train.classes, cifar_train.classes))},
                 caption="The mean image of each class (left) and the first five of its training images.")
 
 # %% [markdown]
@@ -248,7 +253,8 @@ widgets.predict(
 
 # %%
 def nearest_mean(test):
-    distance = torch.cdist(test.images.flatten(1), means[test.name].flatten(1))  # (N, 10)
+    templates = means[test.name].flatten(1)  # (10, C*H*W)
+    distance = torch.cdist(test.images.flatten(1), templates)  # (N, 10)
     return evaluation.rate(distance.argmin(1) == test.labels)
 
 
@@ -266,7 +272,7 @@ records.say("The nearest mean is right for **{first:.1%}** of the digits and for
 # In the file, each pixel is one **byte**: a whole number from 0 (black) to 255 (white), which makes 256 grey levels. A colour pixel is three bytes, for red, green and blue.
 # Here is a piece of the first test digit, as we see it and as the network gets it.
 
-# %% mystnb={"image": {"alt": "Left: a handwritten digit with a small square marked on it. Right: the pixels in the square, each with its number between 0 and 255 written in it."}, "figure": {"caption": "The first test image, and the numbers in the marked square.", "name": "fig-01-bytes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: a handwritten digit with a small square marked on it. Right: the pixels in the square, each with its number between 0 and 255 written in it."}, "figure": {"caption": "The first test image, and the numbers in the marked square.", "name": "fig-01-bytes"}}
 levels = (mnist_test.images[0, 0] * 255).round().int()
 fig, (whole, part) = plt.subplots(1, 2, figsize=(7, 3.4), width_ratios=[1, 1])
 whole.imshow(levels, vmin=0, vmax=255)
@@ -296,10 +302,11 @@ widgets.predict(
     answer="2")
 
 # %% tags=["nbval-check-output"]
-byte = torch.tensor([250], dtype=torch.uint8)
-print("in bytes:           ", (byte + 8).item())
-print("in pixel units:     ", ((byte / 255 + 8 / 255).clamp(0, 1) * 255).round().to(torch.uint8).item())
-print("a negative step:    ", (torch.tensor([3], dtype=torch.uint8) - 8).item())
+bright, dark = torch.tensor([250, 3], dtype=torch.uint8)
+x = (bright / 255 + 8 / 255).clamp(0, 1)
+print("in bytes:       ", (bright + 8).item())
+print("in pixel units: ", (x * 255).round().to(torch.uint8).item())
+print("a step down:    ", (dark - 8).item())
 
 # %% [markdown]
 # The last line is how a faint dark noise turns into a glaring white one in a picture. One of our sources printed its noise like this; [chapter 03](03_one_step) shows it.
@@ -313,9 +320,11 @@ print("a negative step:    ", (torch.tensor([3], dtype=torch.uint8) - 8).item())
 # $$
 
 # %%
-moments = {part.name: (part.mean.tolist(), part.std.tolist()) for part in (mnist_train, cifar_train)}
+moments = {part.name: (part.mean.tolist(), part.std.tolist())
+           for part in (mnist_train, cifar_train)}
 for name, (mean, std) in moments.items():
-    print(f"{name:<8} mean {[round(m, 4) for m in mean]}   standard deviation {[round(s, 4) for s in std]}")
+    print(f"{name:<8} mean {', '.join(f'{m:.4f}' for m in mean):<24}"
+          f"standard deviation {', '.join(f'{s:.4f}' for s in std)}")
 
 # %% tags=["remove-input"]
 sd = facts["mnist train"]["std"][0]
@@ -326,7 +335,7 @@ records.verdict("The inputs are normalised by the mean 0.1307 and the variance 0
                                          "who takes the name at its word and divides by its square root gets inputs with a standard deviation "
                                          f"of {sd / sd**0.5:.2f} instead of 1.")
 
-# %% mystnb={"image": {"alt": "Two histograms of pixel values for both sets, before and after normalisation. The digits have two peaks, at black and at white; the colour images spread over the whole range. Normalisation keeps the shapes and changes the scale, differently for each set."}, "figure": {"caption": "Pixel values of two thousand images of each set, before (left) and after normalisation (right). The vertical axis is logarithmic.", "name": "fig-01-values"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two histograms of pixel values for both sets, before and after normalisation. The digits have two peaks, at black and at white; the colour images spread over the whole range. Normalisation keeps the shapes and changes the scale, differently for each set."}, "figure": {"caption": "Pixel values of two thousand images of each set, before (left) and after normalisation (right). The vertical axis is logarithmic.", "name": "fig-01-values"}}
 fig, (raw, normal) = plt.subplots(1, 2, figsize=(7, 2.9), sharey=True)
 for part, look in ((mnist_train, "lenet"), (cifar_train, "cifar_net")):
     x = part.images[:2000]
@@ -349,10 +358,13 @@ records.say("Of all pixels in {name}, **{black:.0%}** are exactly black. An atta
 # A step of one level has become a step of $\frac{1}{255 \sigma}$, and $\sigma$ belongs to the data set.
 
 # %%
-print(" levels   pixel units   MNIST set   colour set: red   green    blue   (normalised)")
+(grey,), (red, green, blue) = (std for mean, std in moments.values())
+print("                     normalised units")
+print(" levels  pixel units     grey      red    green     blue")
 for k in (1, 2, 4, 8, 16, 77):
-    (grey,), colours = ([k / 255 / s for s in moments[part.name][1]] for part in (mnist_train, cifar_train))
-    print(f"{k:>5}/255 {k / 255:>11.4f} {grey:>11.4f} {colours[0]:>17.4f} {colours[1]:>7.4f} {colours[2]:>7.4f}")
+    eps = k / 255
+    print(f"{k:>3}/255 {eps:>12.4f} {eps / grey:>8.4f} {eps / red:>8.4f} "
+          f"{eps / green:>8.4f} {eps / blue:>8.4f}")
 
 # %% [markdown]
 # The same number in normalised units would mean a different change for every data set and for every colour. Worse, it would mean something else if somebody trained with other constants.
@@ -361,7 +373,10 @@ for k in (1, 2, 4, 8, 16, 77):
 # So in this book an image is always in $[0, 1]$, $\varepsilon$ is always in the same units, and normalisation is the *first layer of the network*, where no attack can get its units wrong:
 
 # %% tags=["nbval-check-output"]
-print(models.LeNet()[0], "holds the mean", round(models.LeNet()[0].mean.item(), 4), "and the standard deviation", round(models.LeNet()[0].std.item(), 4))
+first_layer = models.LeNet()[0]
+print(first_layer)
+print(f"mean {first_layer.mean.item():.4f}")
+print(f"standard deviation {first_layer.std.item():.4f}")
 
 # %% [markdown]
 # ### What can you see?
@@ -372,12 +387,15 @@ print(models.LeNet()[0], "holds the mean", round(models.LeNet()[0].mean.item(), 
 # %%
 def add_noise(dataset, eps):
     x = dataset.images[:5]
-    flips = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1.0
-    return plots.images((x + eps * flips).clamp(0, 1), columns=5, source=dataset.source)
+    coins = torch.Generator().manual_seed(0)
+    flips = torch.randint(0, 2, x.shape, generator=coins) * 2 - 1.0
+    return plots.images((x + eps * flips).clamp(0, 1), columns=5,
+                        source=dataset.source)
 
 
 def describe_noise(dataset, eps):
-    return f"Five images of {dataset.name} in which every value has moved by {eps * 255:.0f}/255 up or down."
+    return (f"Five images of {dataset.name} in which every value "
+            f"has moved by {eps * 255:.0f}/255 up or down.")
 
 # %% tags=["remove-input"]
 widgets.explore(add_noise, alt=describe_noise, dataset={part.name: part for part in (mnist_test, cifar_test)},
@@ -395,7 +413,7 @@ widgets.explore(add_noise, alt=describe_noise, dataset={part.name: part for part
 # We say so under each figure, in each record and in each card of a network, because numbers from this copy need not agree with numbers from the original. How different is it?
 # For some of the training images we have lossless versions too, and can subtract.
 
-# %% mystnb={"image": {"alt": "A bar chart of how many grey levels the values moved. The bars fall slowly from one level on; a dashed line marks the budget of eight levels, and a visible part of the bars lies beyond it."}, "figure": {"caption": "By how many levels the values of the copy differ from the original. The dashed line is the common budget of 8/255.", "name": "fig-01-copy"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A bar chart of how many grey levels the values moved. The bars fall slowly from one level on; a dashed line marks the budget of eight levels, and a visible part of the bars lies beyond it."}, "figure": {"caption": "By how many levels the values of the copy differ from the original. The dashed line is the common budget of 8/255.", "name": "fig-01-copy"}}
 copy = records.read("01-copy")["values"]
 fig, ax = plt.subplots(figsize=(7, 2.6))
 ax.bar(range(len(copy["share"])), copy["share"], color=plots.colour("cifar_net"))
@@ -441,7 +459,7 @@ records.say("The original has the standard deviations {original}, the copy {copi
 # - An image is a table of bytes. The book divides by 255, and keeps images in $[0, 1]$ everywhere outside the networks.
 # - Bytes wrap around, so calculate with real numbers, clamp, round, and only then go back.
 # - $\varepsilon$ is measured in pixel units: $8/255$ means eight grey levels, for every data set and every network. Normalisation lives inside the network.
-# - MNIST is centred, mostly black, and half solved by templates; CIFAR-10 is none of that.
+# - MNIST is centred, mostly black, and largely solved by templates; CIFAR-10 is none of that.
 # - Know your copy. Ours of CIFAR-10 went through JPEG, which moves pixels further than most attacks, in directions that networks do not mind.
 #
 # ## Where the numbers come from
