@@ -23,8 +23,8 @@
       const link = summary.closest("li").querySelector("a");
       name(summary, "Pages under " + (link ? link.textContent.trim() : "this one"));
     });
-    /* A role that the standard has since withdrawn. */
-    document.querySelectorAll('[role="doc-biblioentry"]').forEach((entry) => entry.removeAttribute("role"));
+    /* A role that the standard has since withdrawn, and lists that hold more than items. */
+    document.querySelectorAll('[role="doc-biblioentry"], .citation-list[role="list"]').forEach((entry) => entry.removeAttribute("role"));
   }
 
   let queued = false;
