@@ -14,6 +14,7 @@ import json
 import re
 import sys
 from collections import Counter
+from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -35,7 +36,7 @@ class Page(HTMLParser):
     def __init__(self, file: Path):
         super().__init__()
         self.text, self.outputs = [], []          # inside the article; inside its cell outputs
-        self.images, self.links, self.ids = [], [], set()
+        self.images, self.links = [], []
         self.count = Counter()
         self.state = ""                           # of the widgets, as JSON
         self._open: list[tuple[str, str]] = []    # (tag, what it is)
@@ -44,7 +45,6 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
         classes = (given.get("class") or "").split()
-        self.ids.add(given.get("id"))
         what = ""
         if tag == "article" and "bd-article" in classes:
             what = "article"
@@ -120,7 +120,7 @@ def check_page(site: Path, name: str, counts: Counter) -> list[str]:
         wrong += check_image(file, image)
         counts["alternative texts"] += bool((image.get("alt") or "").strip())
     for link in page.links:
-        wrong += check_link(site, file, page, link)
+        wrong += check_link(file, link)
     if page.state:
         frames = re.findall(r"<img[^>]*>", "".join(map(str, strings(json.loads(page.state)))))
         counts["frames"] += len(frames)
@@ -163,15 +163,22 @@ def check_image(file: Path, image: dict) -> list[str]:
     return wrong
 
 
-def check_link(site: Path, file: Path, page: Page, link: str) -> list[str]:
+def check_link(file: Path, link: str) -> list[str]:
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
         return []
-    if parts.path and not (file.parent / unquote(parts.path)).exists():
+    target = file.parent / unquote(parts.path) if parts.path else file
+    if not target.exists():
         return [f"link to {link}: no such file"]
-    if not parts.path and parts.fragment and unquote(parts.fragment) not in page.ids:
+    if parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in places(target):
         return [f"link to {link}: no such place on the page"]
     return []
+
+
+@lru_cache(maxsize=None)
+def places(file: Path) -> set[str]:
+    """The ids that a link can lead to."""
+    return set(re.findall(r'\bid="([^"]+)"', file.read_text(encoding="utf-8")))
 
 
 def strings(value):

@@ -96,9 +96,10 @@ def test_a_notebook_that_was_never_run(copy):
 
 
 def test_a_link_to_nowhere(copy):
-    edit(copy / "book/notation.html", lambda html: html.replace("</h1>", '</h1><p><a href="gone.html">x</a><a href="#gone">x</a></p>'))
+    edit(copy / "book/notation.html", lambda html: html.replace("</h1>", '</h1><p><a href="gone.html">x</a><a href="#gone">x</a><a href="glossary.html#gone">x</a></p>'))
     found = complaints(copy)
-    assert "link to gone.html: no such file" in found and "link to #gone: no such place" in found
+    assert "link to gone.html: no such file" in found
+    assert "link to #gone: no such place" in found and "link to glossary.html#gone: no such place" in found
 
 
 def test_a_bad_site_makes_the_command_fail(tmp_path, capsys):
