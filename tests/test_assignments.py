@@ -16,6 +16,8 @@ psutil = pytest.importorskip("psutil")
 
 from advlens import checks, grading
 
+pytestmark = pytest.mark.timeout(1500)  # a minute or two of work; machines are sometimes very busy
+
 ROOT = Path(__file__).parents[1]
 EXERCISES = ROOT / "exercises"
 MASTERS = sorted(EXERCISES.glob("[0-9][0-9]_*.py"))
@@ -130,7 +132,7 @@ def submissions(folder: Path, release: Path) -> None:
     hand_in(folder, "loop.ipynb", answer(fgsm="while True:\n    pass"))
     hand_in(folder, "crash.ipynb", answer(fgsm="import os\nos._exit(3)"))
     hand_in(folder, "renamed/homework (final) 2.ipynb", answer(code_check=None, thought="My own words."))
-    hand_in(folder, "huge.ipynb", answer(fgsm=f"for i in range(200_000):\n    print('a line of output', i)\n{SOLUTION}"))
+    hand_in(folder, "huge.ipynb", answer(fgsm=f"{SOLUTION}\n\nfor _ in range(30):\n    print('spam ' * 200_000)"))
     hand_in(folder, "greedy.ipynb", answer(fgsm=f"much = bytearray(500 * 2**30)\n{SOLUTION}"))
     hand_in(folder, "litter.ipynb", answer(fgsm="import subprocess\nsubprocess.Popen(['sleep', '4242'], start_new_session=True)\n" + SOLUTION))
     (folder / "empty.ipynb").touch()
@@ -157,7 +159,6 @@ def graded(tmp_path_factory, release):
         return {row["student"]: row for row in csv.DictReader(file)}, out, marks
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("student, code, measurement, message", [
     ("right", "5", "4", "thought: to be marked by hand"),
     ("partly", "0", "4", "code-check: Pixels leave [0, 1]"),
@@ -205,7 +206,6 @@ def test_nothing_is_left_running(graded):
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "4242"]]
 
 
-@pytest.mark.timeout(200)
 def test_who_ignores_the_interrupt_is_stopped_as_a_whole(tmp_path):
     stubborn = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
     hand_in(tmp_path / "in", "stubborn.ipynb", answer(fgsm=stubborn))
@@ -214,7 +214,6 @@ def test_who_ignores_the_interrupt_is_stopped_as_a_whole(tmp_path):
     assert "it ran longer" in (tmp_path / "out" / "feedback" / "stubborn.html").read_text()
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("master", [m for m in MASTERS if m.stem != SHEET], ids=lambda p: p.stem)
 def test_the_own_solution_gets_full_marks(master, tmp_path):
     hand_in(tmp_path / "in", "master.ipynb", grading.read_master(master))

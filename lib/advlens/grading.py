@@ -116,7 +116,7 @@ def _nbgrader(course: Path, **options):
     from traitlets.config import Config
 
     config = Config({section: Config(values) for section, values in options.items()})
-    config.CourseDirectory.root = str(course)
+    config.CourseDirectory.root = config.Exchange.root = str(course)
     config.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError"}
     config.ClearSolutions.text_stub = "*Write your answer here.*"
     return NbGraderAPI(config=config)
@@ -178,6 +178,7 @@ def _grade_one(student: str, entry: Path, assignment: str, release, course: Path
         nbformat.write(notebook, submitted)
         scores, notes = _run_worker(course, assignment, limits, seconds)
         page = (course / "feedback" / STUDENT / assignment / f"{assignment}.html").read_text()
+        page = re.sub(r'<script src="https?://[^>]*>', "<script>", page)  # nbgrader's MathJax comes from a CDN: marks are nobody else's business
         total = sum(scores[name] for name in machine)
     except Ungraded as reason:
         message = str(reason)
@@ -367,8 +368,7 @@ def _worker(course: Path, assignment: str, limits: dict) -> None:
 
     steps = [_execute_class() if step.__name__ == "Execute" else step for step in Autograde.autograde_preprocessors.default()]
     waiting = {"timeout": limits["cell_seconds"], "startup_timeout": SET_UP, "iopub_timeout": SET_UP}
-    no_cdn = dict.fromkeys(("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url"), "")
-    api = _nbgrader(course, Execute=waiting, Autograde={"autograde_preprocessors": steps}, HTMLExporter=no_cdn)
+    api = _nbgrader(course, Execute=waiting, Autograde={"autograde_preprocessors": steps})
     done = api.autograde(assignment, STUDENT)
     if done["success"]:
         done = api.generate_feedback(assignment, STUDENT)
