@@ -153,7 +153,7 @@ records.say("On the first half LeNet makes **{first}** mistakes, on the second h
             first=int(halves[0].sum()), second=int(halves[1].sum()), n=len(halves[0]))
 
 # %% tags=["remove-input"]
-records.say("On MNIST itself we recorded {first} mistakes on the first half and {second} on the second: **the other way round**. Either what is clean to people is not what is easy for LeNet, or the halves were swapped when the description was written. "
+records.say("On MNIST itself (recorded: {first} against {second}) it is **the other way round**. Either what is clean to people is not what is easy for LeNet, or the halves were swapped when the description was written. "
             "The files cannot tell us which. Descriptions of data are claims like any others, and a claim can be tested.",
             first=facts["lenet errors"]["first half"], second=facts["lenet errors"]["second half"])
 
@@ -432,7 +432,7 @@ records.say("The typical value moved by **{rms:.1f} levels** (root mean square),
             rms=copy["rms"], largest=copy["largest per image"][1], n=copy["images"], inside=copy["images within 8"], same=copy["unchanged"])
 
 # %% [markdown]
-# Let that sink in. Measured in $L_\infty$, saving an image as an ordinary JPEG is a *larger* change than the attacks of the next chapters make.
+# Let that sink in. Measured in $L_\infty$, saving an image as an ordinary JPEG is a *larger* change than any that the next chapters allow an attack on colour images.
 # Yet you can look at the figures above for as long as you like and will not find it, and networks learn from the copy as if nothing had happened.
 # The size of a change is one thing and its direction another, as in [chapter 00](00_adversarial_examples).
 # JPEG throws away what the eye misses least; an attack looks for what the network minds most. (Chapter 06 of the course sets the two against each other.)
