@@ -204,7 +204,8 @@ class Landscape(torch.nn.Module):
 
 
 land, clean, none = Landscape(), torch.tensor([[[[0.28, 0.28]]]]), torch.tensor([0])
-hike = partial(walk, land, clean, none, eps=0.3, steps=8, step_size=0.12, loss="margin", random_start=False)
+hike = partial(walk, land, clean, none, eps=0.3, steps=8, step_size=0.12,
+               loss="margin", random_start=False)
 paths = {norm: hike(norm=norm)[0] for norm in ("linf", "l2")}
 
 # %%
@@ -344,11 +345,12 @@ def reached(**settings):
     rows = []
     for eps in budgets:
         seed = torch.Generator().manual_seed(0)
-        adversarial = attacks.pgd(lenet, x[:50], y[:50], eps=eps, loss="margin", generator=seed, **settings)
-        found = evaluation.evaluate(lenet, x[:50], adversarial, y[:50])
+        moved = attacks.pgd(lenet, x[:50], y[:50], eps=eps, loss="margin", generator=seed, **settings)
+        found = evaluation.evaluate(lenet, x[:50], moved, y[:50])
         rows.append((found.margin.mean(), found.linf.max()))
     return torch.tensor(rows)
 
+# %%
 reach = {name: reached(**settings) for name, settings in schedules.items()}
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two plots against the budget eps. Left, the largest change of any pixel: the schedule that starts at the clean image goes flat between two budgets, the two others grow on. Right, the mean margin: the schedule with steps that grow with eps is highest at large budgets."}, "figure": {"caption": "Three schedules of forty steps. Left: the largest change of any pixel; right: the mean margin over the images, higher is a stronger attack.", "name": "fig-reach"}}
