@@ -495,7 +495,7 @@ plots.finish(fig, "; ".join(dict.fromkeys(card["source"] for card in cards.value
 
 # %% tags=["remove-input"]
 widgets.predict(
-    "We train the VGG blocks twice: once with moved and mirrored pictures, once as the source did, without. Which has the higher accuracy on its own training pictures?",
+    "We train the VGG blocks twice: once with moved and mirrored pictures, once without, as the source did. Which has the higher accuracy on its own training pictures?",
     {"With augmentation: it saw more": "It saw more, so it had more to learn, and less of it could be learnt by heart.",
      "Without augmentation: it can learn them by heart": "Yes. And what it learns by heart does not help with new pictures, as the figure shows.",
      "The same": "The architecture is the same, but what it is asked to remember is not."},
@@ -507,7 +507,7 @@ gap = {name: run["train accuracy"] - run["test accuracy"]
        for name, run in (("plain", plain), ("augmented", augmented))}
 told = {"train accuracy": 0.9879, "test accuracy": 0.8272}  # marinelli
 
-# %% mystnb={"image": {"alt": "Two panels, accuracy against epoch, training solid and test dashed, the space between them shaded. Left, without augmentation: training runs up towards one hundred percent while the test curve flattens out well below. Right, with augmentation: the two curves stay close together. Two dotted lines mark what the source reported."}, "figure": {"caption": "The VGG blocks, trained as the source did and with augmentation. Dotted: the two accuracies that the source reports. Training accuracy is counted on the batches, with dropout and augmentation on; that is why it can lie below the test curve.", "name": "fig-02-overfitting"}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Two panels, accuracy against epoch, training solid and test dashed, the space between them shaded. Left, without augmentation: the training curve crosses the test curve halfway and runs away upwards, so that the shaded gap widens. Right, with augmentation: the two curves stay close together and end higher for the test pictures. Two dotted lines mark what the source reported."}, "figure": {"caption": "The VGG blocks, without augmentation, as the source trained them, and with it. Dotted: the two accuracies that the source reports. Training accuracy is counted on the batches, with dropout and augmentation on; that is why it can lie below the test curve.", "name": "fig-02-overfitting"}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.4), sharey=True, layout="constrained")
 for ax, title, run in zip(axes, ("without augmentation", "with augmentation"), (plain, augmented)):
     seen, new = run["history"]["train_accuracy"], run["history"]["validation_accuracy"]
@@ -532,13 +532,14 @@ records.say("Counted on the finished nets: without augmentation {a:.2%} of the t
 
 # %% tags=["remove-input"]
 low, high = plain["test accuracy 95 %"]
-records.verdict("The VGG blocks overfit", source="marinelli",
-                reported=f"{told['train accuracy']:.2%} train, {told['test accuracy']:.2%} test: a gap of {100 * (told['train accuracy'] - told['test accuracy']):.1f} points",
+told_gap = told["train accuracy"] - told["test accuracy"]
+records.verdict("The VGG blocks overfit by sixteen points", source="marinelli",
+                reported=f"{told['train accuracy']:.2%} train, {told['test accuracy']:.2%} test: a gap of {100 * told_gap:.1f} points",
                 measured=f"{plain['train accuracy']:.2%} train, {plain['test accuracy']:.2%} test (95 %: {low:.2%} to {high:.2%}): a gap of {100 * gap['plain']:.1f} points "
-                         f"without augmentation, {100 * gap['augmented']:.1f} with it",
-                verdict="confirmed" if abs(gap["plain"] - 0.1607) < 0.04 else "differs",
-                why="Same architecture and optimiser; ours has another learning-rate schedule and fewer epochs, and its pictures were re-encoded once as JPEG. "
-                    "The gap belongs to the way of training, not to the architecture: augmentation closes most of it.")
+                         f"without augmentation, of {100 * gap['augmented']:.1f} with it",
+                verdict="confirmed" if abs(gap["plain"] - told_gap) < 0.02 else "differs",
+                why=f"The overfitting is there. Its size depends on when one stops: after our {plain['epochs']} epochs, with another learning-rate schedule and on pictures that were "
+                    "re-encoded once as JPEG, the net does not know its training pictures as well as the source's net did. Augmentation narrows the gap and raises the test accuracy.")
 
 # %% [markdown]
 # ## What the nets get wrong by themselves
