@@ -115,9 +115,9 @@ sizes = {"fgsm": None, "fgm": None}
 conclusion = None
 
 ### BEGIN SOLUTION
-for name, attack in (("fgsm", attacks.fgsm), ("fgm", attacks.fgm)):
-    for eps in grids[name]:
-        adversarial = attack(lenet, x, y, eps=eps)
+for name, grid in grids.items():
+    for eps in grid:
+        adversarial = getattr(attacks, name)(lenet, x, y, eps=eps)
         if evaluation.logits(lenet, adversarial).argmax(1) != y:
             break
     smallest[name] = eps
