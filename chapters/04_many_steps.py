@@ -309,8 +309,9 @@ show(attacks.gradient._ascend)
 # $$
 #
 # (It is called *descent* because its authors minimise; here it climbs.)
-# (In the Euclidean ball "uniform" means: a Gaussian direction, and a radius $\varepsilon\, u^{1/n}$ for a uniform $u$ and $n$ pixels.
-# In many dimensions nearly the whole volume of a ball lies close to its surface, so such a start is nearly as far away as it may be.)
+#
+# In the Euclidean ball, uniform means: a Gaussian direction, and a radius $\varepsilon\, u^{1/n}$ for a uniform $u$ and $n$ pixels.
+# In many dimensions nearly the whole volume of a ball lies close to its surface, so such a start is nearly as far away as it may be.
 #
 # Why throw the dice? The clean image is a special place. It may lie on a plateau where the gradient is tiny, or in a valley with one bad exit.
 # A random start costs nothing, and a second one gives a second chance.
@@ -535,7 +536,7 @@ def say_film(image, step):
             f"the net answers {one['data'].classes[best]} with {one['probabilities'][step, best]:.0%}.")
 
 
-widgets.explore(draw_film, alt=say_film, image=["grey", "colour"], step=[0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 25, 40],
+widgets.explore(draw_film, alt=say_film, image=["grey", "colour"], step=[0, 1, 2, 4, 6, 8, 10, 12, 15, 20, 30, 40],
                 caption="One attack, step by step. Green: the true class. The loss keeps growing long after the answer has changed.")
 
 # %% [markdown]
@@ -594,8 +595,8 @@ records.quote("04-curves")
 at = lambda name, attack, eps: recorded["nets"][name][attack]["accuracy"][recorded["nets"][name]["pgd"]["eps"].index(eps)]
 sizes = [net["pgd"]["n"] for net in recorded["nets"].values()]
 worst = max(max(p - f for f, p in zip(net["fgsm"]["accuracy"], net["pgd"]["accuracy"])) for net in recorded["nets"].values())
-records.say("**What we see.** On {least} to {most} images of five nets, at eight budgets each, PGD never leaves more than {worst:.1%} above what FGSM leaves, and mostly far less. "
-            "At eps = 0.1, LeNet keeps {fgsm:.1%} under FGSM and {pgd:.1%} under PGD. The colour nets fall at budgets that are a tenth of that. "
+records.say("**What we see.** On {least} to {most:,} images of five nets, at eight budgets each, PGD leaves as much as FGSM at best, and mostly far less (largest excess: {worst:.1%}). "
+            "At eps = 0.1, LeNet keeps {fgsm:.1%} under FGSM and {pgd:.1%} under PGD. The colour nets fall at budgets more than ten times smaller. "
             "On an honest net this ordering must hold; where it does not, suspect the gradient before you praise the net.",
             least=min(sizes), most=max(sizes), worst=max(worst, 0), fgsm=at("lenet", "fgsm", 0.1), pgd=at("lenet", "pgd", 0.1))
 
@@ -808,17 +809,18 @@ records.quote("04-honest")
 rows = ["| net | eps | noise | FGSM | PGD | strongest |", "|---|---|---|---|---|---|"]
 for name, net in honest["nets"].items():
     cells = [f"{net[attack]['value']:.1%}" for attack in ("noise", "fgsm", "pgd", "strongest")]
-    rows.append(f"| {plots.label(name)} | {net['eps']:.3g} | " + " | ".join(cells) + " |")
+    eps = f"{net['eps']}" if net["eps"] >= 0.1 else f"{255 * net['eps']:.0f}/255"
+    rows.append(f"| {plots.label(name)} | {eps} | " + " | ".join(cells) + " |")
 Markdown("\n".join(rows))
 
 # %% tags=["remove-input"]
 curve = honest["linf"]
 above = max(p - r for p, r in zip(curve["strongest"]["accuracy"], curve["noise"]["accuracy"]))
-records.say("Noise never beats the attack: the strongest attack's accuracy is above the noise's by at most {above:.1%}. The curves never rise, because only survivors are attacked again. "
+records.say("Noise never beats the attack (largest excess of the strongest attack's curve over the noise's: {above:.1%}). The curves never rise, because only survivors are attacked again. "
             "Without a budget (eps = 1.0), {left:.1%} of the {n} images survive. "
             "At eps = 0.1, PGD leaves LeNet {pgd:.1%} and the strongest attack {best:.1%}: the difference was only a lack of effort.",
             above=max(above, 0), left=honest["unbounded"]["value"], n=honest["images"],
-            pgd=curve["pgd"]["accuracy"][4], best=curve["strongest"]["accuracy"][4])
+            pgd=honest["nets"]["lenet"]["pgd"]["value"], best=honest["nets"]["lenet"]["strongest"]["value"])
 
 # %% [markdown]
 # **Verdict.** All five nets, accurate as they are, lose most of their accuracy at budgets that hardly change the picture, and all of it at budgets not much larger.
