@@ -248,7 +248,7 @@ records.verdict(
     reported="the maximum under a bound of eps is sign(g) for p = infinity and g / ||g|| for p = 2, and is then multiplied by eps",
     measured=f"LeNet at eps = 0.1 keeps {once:.1%} of {len(few)} images when eps is applied once, and {twice:.1%} when it is applied twice ({mnist.source})",
     verdict="corrected",
-    why="The printed formulas solve the problem on the unit ball, and then one eps is right. On the ball of radius eps the solution already holds it. The source's own experiments apply it once, as everybody does.")
+    why="The printed formulas solve the problem on the unit ball, and then one eps is right. On the ball of radius eps the solution already holds it. Which of the two the source's own experiments used, its text does not tell.")
 
 # %% [markdown]
 # ## An eight that becomes a three
@@ -280,13 +280,13 @@ records.say("FGSM changed no value by more than {a:.2f}, but it changed nearly a
 # %% tags=["remove-input"]
 eight = records.read("03-eights")["values"]
 records.verdict(
-    "On an eight, the noise of FGM is subtler than that of FGSM, and that of Carlini and Wagner's attack is the subtlest.",
+    "On an eight, the noise of FGM is subtler than that of FGSM.",
     source="unam2021",
-    reported="shown on one eight that LeNet then calls a three",
+    reported="shown on one eight that LeNet then calls a three, with Carlini and Wagner's attack as the subtlest of three",
     measured="smallest successful step, median over the {both:,} eights of the test set that both attacks fool: length {a:.2f} (FGSM) and {b:.2f} (FGM); largest change of a pixel {c:.2f} (FGSM) and {d:.2f} (FGM)".format(
         both=eight["both"], a=eight["fgsm"]["l2"], b=eight["fgm"]["l2"], c=eight["fgsm"]["linf"], d=eight["fgm"]["linf"]),
     verdict="confirmed",
-    why="In length, which is close to what the eye judges on a black background. By the largest change of a pixel the order is the reverse, as the geometry says it must be. Carlini and Wagner's attack follows in chapter 05.")
+    why="In length, which is close to what the eye judges on a black background. By the largest change of a pixel the order is the reverse, as the geometry leads one to expect. Carlini and Wagner's attack stays open until chapter 05.")
 
 # %% tags=["remove-input"]
 records.quote("03-eights")
@@ -418,7 +418,8 @@ x, y = ten.images[:1], ten.labels[:1]
 small = attacks.fgsm(vgg, x, y, eps=2 / 255, loss="mse") - x
 wrapped = (small * 255).round().to(torch.int16).to(torch.uint8)
 titles = ["image", "noise around grey", "noise as uint8"]
-plots.images(torch.cat([x, 0.5 + small, wrapped / 255]), titles, columns=3, source=cifar.source)
+three = torch.cat([x, 0.5 + small, wrapped / 255])
+plots.images(three, titles, columns=3, source=cifar.source)
 
 # %% tags=["remove-input"]
 records.verdict(
@@ -604,7 +605,7 @@ records.verdict(
     source="cutilli2021",
     reported="95.86 % clean, 46.16 % under white-box FGSM, 45.28 % under examples made on a second network",
     measured=measured, verdict="differs",
-    why="Not because of the network: the recipe brings back the clean accuracy, within the noise of a training run. The attack must have been weaker than its name. "
+    why="Hardly because of the network: the recipe brings back the clean accuracy, within the noise of a training run. So the attack was probably weaker than its name. "
         "That the thesis's white box and black box do equally well says the same: a step along the network's own gradient should do far more than a borrowed one. Which detail weakened it, the text does not tell. An epsilon applied twice, as in the first box of this chapter, would come out close to the reported number. That may be chance.")
 
 # %% tags=["remove-input"]
@@ -689,7 +690,8 @@ strikes = {"clean": lambda model, x, y, *, eps: x, "noise": random_signs,
 
 
 def kept(model, ds, eps, strike):
-    return evaluation.robust_accuracy(model, ds.images, ds.labels, partial(strike, eps=eps))
+    strike = partial(strike, eps=eps)
+    return evaluation.robust_accuracy(model, ds.images, ds.labels, strike)
 
 
 rates = {title: {name: kept(*test, strike) for name, strike in strikes.items()}
@@ -712,7 +714,7 @@ plots.finish(fig, f"{mnist.source} (left); {cifar.source} (right)")
 records.verdict(
     "The accuracy under FGSM measures how robust a network is.",
     source="unam2021",
-    reported="robustness is read from curves of accuracy under FGM and FGSM; cutilli2021 does the same",
+    reported="robustness is read from curves of accuracy under FGM and FGSM; Cutilli (2021) does the same",
     measured="{n:,} images each. LeNet at eps = 0.1: noise {a:.1%}, FGSM {b:.1%}, PGD {c:.1%}. ResNet at eps = 0.1: {d:.1%}, {e:.1%}, {f:.1%}. CifarNet at eps = 2/255: {g:.1%}, {h:.1%}, {i:.1%}".format(
         n=honest["n"], **dict(zip("abcdefghi", (honest[net][name]["value"] for net in ("lenet", "mnist_resnet", "cifar_net") for name in ("noise", "fgsm", "pgd"))))),
     verdict="not confirmed",
