@@ -94,7 +94,7 @@ def ray(net, x, y, eps):
 eps = torch.linspace(0, 0.3, 31)
 true, promised = ray(lenet, x, y, eps)
 
-# %% mystnb={"image": {"alt": "Four small plots of margin against eps. In each, the dashed tangent and the solid true curve leave the same point together; the true curve then bends away below the tangent and levels off."}, "figure": {"caption": "The margin along the FGSM ray of four images. Dashed: what the tangent at the clean image promises. Solid: what the net says. Above the zero line the image is misclassified.", "name": "fig-tangent"}}
+# %% mystnb={"image": {"alt": "Four small plots of margin against eps. In each, the dashed tangent and the solid true curve leave the same point together; the true curve then bends away below the tangent and levels off."}, "figure": {"caption": "The margin along the FGSM ray of four images. Dashed: what the tangent at the clean image promises. Solid: what the net says. Above the zero line the image is misclassified.", "name": "fig-tangent-and-loss"}}
 fig, axes = plt.subplots(1, 4, figsize=(plots.WIDTH, 2.5), sharey=True)
 for i, ax in enumerate(axes):
     ax.plot(eps, promised[:, i], "--", color=plots.GREY, label="promised")
@@ -563,7 +563,7 @@ pgd = partial(attacks.pgd, steps=20, first_success=True, generator=seed)
 curve = partial(evaluation.robust_curve, lenet, many.images, many.labels, eps=axis)
 live = {"fgsm": curve(attacks.fgsm), "bim": curve(attacks.bim), "pgd": curve(pgd)}
 
-# %% mystnb={"image": {"alt": "Accuracy of LeNet against eps for FGSM, BIM and PGD. All start at the clean accuracy; FGSM falls slowly and keeps a tail, BIM falls faster, PGD falls fastest and reaches zero."}, "figure": {"caption": "Accuracy of LeNet on 500 test images under FGSM, BIM (ten steps) and PGD (twenty steps, random start); bands: 95 % intervals.", "name": "fig-live-curves"}}
+# %% mystnb={"image": {"alt": "Accuracy of LeNet against eps for FGSM, BIM and PGD. All start at the clean accuracy; FGSM falls slowly and keeps a tail, BIM falls faster, PGD falls fastest and reaches zero."}, "figure": {"caption": "Accuracy of LeNet on 500 test images under FGSM, BIM (ten steps) and PGD (twenty steps, random start); bands: 95 % intervals.", "name": "fig-live-pgd-curves"}}
 plots.curves(live, source=mnist.source)
 
 # %% [markdown]
@@ -789,7 +789,7 @@ show(strongest)
 # 2. more budget must never help the net;
 # 3. with an unlimited budget it must fool *every* image: a grey square carries no information. If it does not, the attack is broken, or the gradient is hidden.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of LeNet's accuracy against eps. Left, maximum norm: random noise stays near the top, then FGSM, BIM, PGD and the strongest attack below each other. Right, Euclidean norm: FGM, then PGD and the strongest attack."}, "figure": {"caption": "LeNet from random noise to the strongest attack. Left: maximum norm. Right: Euclidean norm, whose eps is a length and cannot be compared with the left axis. Bands: 95 % intervals.", "name": "fig-honest"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of LeNet's accuracy against eps. Left, maximum norm: random noise stays near the top, then FGSM, BIM, PGD and the strongest attack below each other. Right, Euclidean norm: FGM, then PGD and the strongest attack."}, "figure": {"caption": "LeNet from random noise to the strongest attack. Left: maximum norm. Right: Euclidean norm, whose eps is a length and cannot be compared with the left axis. Bands: 95 % intervals.", "name": "fig-honest-pgd"}}
 honest = records.read("04-honest")["values"]
 fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 3.8), sharey=True)
 for ax, norm, name in zip(axes, ("linf", "l2"), ("maximum norm", "Euclidean norm")):
