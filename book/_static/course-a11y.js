@@ -12,7 +12,7 @@
     });
     document.querySelectorAll(".widget-play button").forEach((button) => name(button, button.title || "Play"));
     /* What scrolls sideways must be reachable by keyboard. */
-    document.querySelectorAll(".bd-article pre, .bd-article .pst-scrollable-table-container, .bd-article div.math").forEach((box) => {
+    document.querySelectorAll(".bd-article pre, .bd-article .pst-scrollable-table-container, .bd-article div.math, .bd-article mjx-container[display]").forEach((box) => {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     });
