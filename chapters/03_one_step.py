@@ -438,7 +438,7 @@ records.verdict(
 # %%
 cifar_net = models.pretrained("cifar_net", cifar.name)
 frog = data.load("cifar10", "train", fallback="shapes")[0]
-fine = torch.linspace(0, 1, 251) ** 2  # finer near 0
+fine = torch.linspace(0, 1, 121) ** 2  # finer near 0
 walks = {}
 for name, eps in {"fgsm": 0.06 * fine, "fgm": 3 * fine}.items():
     copies = frog.images.expand(len(eps), -1, -1, -1)
