@@ -15,19 +15,23 @@
 # Run the cells from top to bottom. Each check says "ok", or gives you one hint. All of it runs on a laptop in seconds.
 
 # %%
-# Run once. On Colab this installs the course and leaves torch and numpy as they are; elsewhere it does nothing.
+# Run once. On Colab this installs the course, and leaves torch and numpy as they are.
+# Elsewhere it does nothing.
 import importlib.util, subprocess, sys
 from importlib.metadata import version
 
 if importlib.util.find_spec("advlens") is None:
     repository = "git+https://github.com/adversarial-lenses/adversarial-lenses"
     keep = [f"{name}=={version(name)}" for name in ("torch", "numpy")]
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", repository, *keep])
+    pip = [sys.executable, "-m", "pip", "install", "-q"]
+    done = subprocess.run([*pip, repository, *keep])
     if done.returncode:
-        raise SystemExit("Could not install the course: connect to the network, or clone the repository and run `pip install .` in it.")
+        raise SystemExit("Could not install the course: connect to the network, "
+                         "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import attacks, checks, data, evaluation, geometry, models, plots, records, widgets
+from advlens import (attacks, checks, data, evaluation, geometry,
+                     models, plots, records, widgets)
 
 plots.use_style()
 
