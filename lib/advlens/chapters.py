@@ -108,7 +108,7 @@ def run(source: Path) -> float:
     part = target.with_suffix(".part")
     nbformat.write(notebook, part)
     os.replace(part, target)
-    measured = records.provenance(f"make run CHAPTER={source.stem[:2]}", source="; ".join(found), seed=None, seconds=seconds)
+    measured = records.provenance(f"make run CHAPTER={source.stem.split('_')[0]}", source="; ".join(found), seed=None, seconds=seconds)
     records.write(f"run-{source.stem}", {"seconds": round(seconds, 1), "data": found, "cells": len(notebook.cells)}, measured)
     return seconds
 

@@ -115,6 +115,9 @@ def _nbgrader(course: Path, **options):
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Config
 
+    scripts = str(Path(sys.executable).parent)
+    if scripts not in os.environ["PATH"].split(os.pathsep):  # nbgrader starts `alembic` by its name
+        os.environ["PATH"] = scripts + os.pathsep + os.environ["PATH"]
     config = Config({section: Config(values) for section, values in options.items()})
     config.CourseDirectory.root = config.Exchange.root = str(course)
     config.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError"}
