@@ -52,7 +52,7 @@ def curves() -> tuple[dict, str, int]:
     """FGSM and PGD-40 on five nets: accuracy against eps."""
     found, sources = {}, []
     for name, eps in NETS.items():
-        net, test = _net_and_images(name, 1000 if name in ("lenet", "fully_connected") else 300)
+        net, test = _net_and_images(name, 1000)
         sources.append(test.source)
         pgd = partial(attacks.pgd, steps=40, first_success=True, generator=_generator())
         found[name] = {"test accuracy": models.card(name)["test accuracy"]} | {
@@ -138,7 +138,7 @@ def confident() -> tuple[dict, str, int]:
 
 def honest() -> tuple[dict, str, int]:
     """LeNet from random noise to the strongest attack, in both balls and without a ball; five nets at one eps."""
-    n = 300
+    n = 1000
     net, test = _net_and_images("lenet", n)
     x, y = test.images, test.labels
     curve = partial(evaluation.robust_curve, net, x, y, progress=True)
