@@ -11,8 +11,13 @@
       widget.querySelectorAll(".noUi-handle, .widget-readout").forEach((part) => name(part, text));
     });
     document.querySelectorAll(".widget-play button").forEach((button) => name(button, button.title || "Play"));
+    /* On a phone a wide picture keeps letters that can be read, and scrolls inside its card. */
+    document.querySelectorAll(".bd-article figure img, .bd-article img.advlens-frame").forEach((picture) => {
+      picture.style.minWidth = innerWidth <= 720 ? Math.round(0.65 * picture.naturalWidth) + "px" : "";
+    });
     /* What scrolls sideways must be reachable by keyboard. */
-    document.querySelectorAll(".bd-article pre, .bd-article .pst-scrollable-table-container, .bd-article div.math, .bd-article mjx-container[display]").forEach((box) => {
+    const scrolling = ["pre", ".pst-scrollable-table-container", "div.math", "mjx-container[display]", "figure", ".advlens-explore .widget-box"];
+    document.querySelectorAll(scrolling.map((kind) => ".bd-article " + kind).join(", ")).forEach((box) => {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     });

@@ -56,6 +56,16 @@ TOO_WIDE = """() => {
     .slice(0, 5).map((e) => e.tagName + '.' + e.className).concat('page is ' + document.documentElement.scrollWidth + ' px wide');
 }"""
 
+# Pictures whose letters are too small on a narrow screen (10 pt at 120 dpi, reduced below 10 px),
+# and boxes that scroll but cannot be reached by keyboard.
+HARD_TO_READ = """() => {
+  const pictures = [...document.querySelectorAll('main figure img, main img.advlens-frame')].filter((i) => i.offsetParent && i.naturalWidth);
+  const small = pictures.filter((i) => i.clientWidth / i.naturalWidth * 10 / 72 * 120 < 10).map((i) => 'small: ' + i.alt.slice(0, 60));
+  const boxes = pictures.map((i) => i.closest('figure, .advlens-explore .widget-box'));
+  const stuck = boxes.filter((b) => b && b.scrollWidth > b.clientWidth + 1 && b.tabIndex !== 0).map((b) => 'no keyboard: ' + b.className);
+  return [...small, ...stuck];
+}"""
+
 
 @dataclass
 class Visit:
@@ -66,6 +76,7 @@ class Visit:
     widgets: int = 0
     axe: list = field(default_factory=list)
     wide: list = field(default_factory=list)
+    hard_to_read: list = field(default_factory=list)
     drawn: int = 0                                # widgets that were drawn
     formulas: bool = True                         # none is left as source
 
@@ -102,6 +113,7 @@ def visit(new_page, address):
         page.set_viewport_size({"width": 390, "height": 844})
         page.wait_for_timeout(150)
         report.wide = page.evaluate(TOO_WIDE)
+        report.hard_to_read = page.evaluate(HARD_TO_READ)
         page.context.close()
         return report
 
@@ -122,6 +134,9 @@ class TestPage:
     def test_draws_widgets_and_formulas(self, visit, name):
         report = visit(name)
         assert report.drawn == report.widgets and report.formulas
+
+    def test_pictures_can_be_read_on_a_phone(self, visit, name):
+        assert visit(name).hard_to_read == []
 
     def test_is_light_to_load(self, visit, name):
         report = visit(name)
