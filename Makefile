@@ -49,6 +49,9 @@ serve: book  ## show the built book on http://127.0.0.1:8000
 
 NBVAL := --nbval-lax --nbval-cell-timeout=300 --nbval-current-env
 
+# Two workers on two cores: one thread each.
+test verify: export OMP_NUM_THREADS = 1
+
 test: $(VENV)/all.stamp book  ## run every test
 	$(BIN)/python -m pytest tests --ignore tests/site -q -n 2 --dist loadfile
 	ADVLENS_STANDIN=always $(BIN)/python -m pytest $(NBVAL) -q -n 2 --dist loadfile chapters book
