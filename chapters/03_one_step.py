@@ -193,16 +193,7 @@ for p, dual in (("l2", "l2"), ("linf", "l1")):
 # The library keeps the answer to the question in one function. This is all of it:
 
 # %% tags=["remove-input"]
-import inspect
-from IPython.display import Markdown
-
-
-def source_of(function):
-    """The library's own source, as a highlighted block."""
-    return Markdown(f"```python\n{inspect.getsource(function)}```")
-
-
-source_of(geometry.steepest)
+records.listing(geometry.steepest)
 
 # %% [markdown]
 # Where the gradient is exactly zero no direction is the best one, and `sign(0)` would quietly do nothing. That looks like a robust network. It is not one, so the library says it aloud and steps at random. Chapter 04 needs this function again, forty times in a row.
@@ -210,7 +201,7 @@ source_of(geometry.steepest)
 # The attack itself is one step of a loop that chapter 04 will let run longer:
 
 # %% tags=["remove-input"]
-source_of(attacks.fgsm)
+records.listing(attacks.fgsm)
 
 # %% [markdown]
 # `fgm` is the same with `norm="l2"`. Inside, the loop does in general what for one step comes to a single line: add the step, then clamp to $[0, 1]$, because a pixel that is brighter than white is no pixel. Let us hold the two against each other.

@@ -49,7 +49,6 @@ from advlens import attacks, data, evaluation, geometry, models, plots, records,
 plots.use_style()
 
 # %%
-import inspect
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -269,18 +268,13 @@ widgets.explore(draw_plane, alt=say_plane, ball={"maximum norm": "linf", "Euclid
 # The projection is a few lines. This is the code that runs, printed by Python itself:
 
 # %% tags=["nbval-check-output"]
-def show(function):
-    """The library's own source, as a listing."""
-    return Markdown(f"```python\n{inspect.getsource(function)}```")
-
-
-show(geometry.project)
+records.listing(geometry.project)
 
 # %% [markdown]
 # And this loop is behind every attack of this chapter and the last. FGSM is the case of one step without a random start.
 
 # %% tags=["nbval-check-output"]
-show(attacks.gradient._ascend)
+records.listing(attacks.gradient._ascend)
 
 # %% [markdown]
 # Four lines carry the idea; find them:
@@ -630,7 +624,7 @@ records.verdict("Without any defence, a fully connected net keeps nearly half of
 # %% tags=["nbval-check-output"]
 from advlens.measurements.ch04 import scaled
 
-show(scaled)
+records.listing(scaled)
 
 # %% tags=["remove-input"]
 widgets.predict(
@@ -782,7 +776,7 @@ records.say("Of the {n} pairs with another class, {share:.0%} succeed. Read the 
 # %% tags=["nbval-check-output"]
 from advlens.measurements.ch04 import strongest
 
-show(strongest)
+records.listing(strongest)
 
 # %% [markdown]
 # An attack can be wrong too, so before its numbers count it must pass three tests:

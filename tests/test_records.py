@@ -135,3 +135,9 @@ def test_quote_names_command_commit_and_data(folder, made):
         assert text in html
     with pytest.raises(FileNotFoundError, match="99-test"):
         records.quote("99-other")
+
+
+def test_a_listing_is_the_code_that_runs():
+    shown = records.listing(records.listing).data
+    assert shown.startswith("```python\ndef listing(function):") and shown.endswith("```")
+    assert "inspect.getsource(function)" in shown

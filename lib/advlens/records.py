@@ -7,6 +7,7 @@ and "provenance" (command, commit, data source, device, versions, seed, seconds,
 from __future__ import annotations
 
 import datetime
+import inspect
 import json
 import os
 import platform
@@ -93,6 +94,13 @@ SOURCES = {
 }
 # Verdict -> colour of its badge: white text on each has a contrast above 4.5.
 VERDICTS = {"confirmed": "#00694d", "not confirmed": "#b04a00", "differs": "#8a5a00", "corrected": "#00598c", "open": "#5f5f5f"}
+
+
+def listing(function):
+    """The source of a function, as it runs, as a highlighted block: a chapter shows the code itself, never a copy."""
+    from IPython.display import Markdown
+
+    return Markdown(f"```python\n{inspect.getsource(function)}```")
 
 
 def verdict(claim: str, *, source: str, reported: str, measured: str, verdict: str, why: str):
