@@ -87,6 +87,7 @@ lock: $(VENV)/base.stamp  ## resolve pyproject.toml anew into lock/main.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q uv
 	$(BIN)/uv pip compile pyproject.toml --extra book --extra test --extra instructor --universal --python-version 3.10 \
 	  --no-header --no-annotate -q -o lock/main.txt
+	sed -i '1i # Exact versions of everything, used as constraints (pip install -c).  Made by `make lock` from pyproject.toml.' lock/main.txt
 
 clean:  ## remove what was built, keep the environment
 	rm -rf _build build dist

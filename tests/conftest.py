@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import os
 import socket
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from advlens import data, models
+# Without a GPU the Triton kernels run through Triton's interpreter, which has to be asked for before Triton's import.
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from advlens import data, evaluation, models  # noqa: E402
 
 REAL_DATA = ("needs real {}: set ADVLENS_DATA to a folder with mnist.npz and cifar10.npz, "
              "or torchvision's files, and run the tests again")
@@ -44,6 +52,30 @@ def no_network():
 def one_thread():
     """Small nets on one thread: as fast, and the workers of `pytest -n` do not fight for the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """Where the Triton kernels are tested: a GPU when there is one, else the CPU, through Triton's interpreter."""
+    return DEVICE
+
+
+@pytest.fixture(scope="session")
+def peer():
+    """peer(name): the library, or a skip; ADVLENS_REQUIRE_PEERS=1 (set by .ci/run) makes its absence a failure."""
+    data._torchvision_datasets()  # torchattacks imports torchvision
+    sys.modules.setdefault("visdom", ModuleType("visdom"))  # adv-lib imports it for plots that nobody asks for here
+    sys.modules["visdom"].Visdom = None
+
+    def load(name: str) -> ModuleType:
+        try:
+            return importlib.import_module(name)
+        except ImportError as missing:
+            if os.environ.get("ADVLENS_REQUIRE_PEERS") == "1":
+                raise
+            pytest.skip(f"needs the peers ({missing}): install the extra `bench` without dependencies, as the Makefile does")
+
+    return load
 
 
 @pytest.fixture(scope="session")
@@ -106,30 +138,7 @@ def batch() -> tuple[Tensor, Tensor]:
     return x, torch.randint(0, 5, (8,), generator=generator)
 
 
-class Work:
-    """Counts the forward and backward passes of a model, in images, while it is open."""
-
-    def __init__(self, model: nn.Module):
-        self.forward = self.backward = 0
-        self.model = model
-
-    def __enter__(self) -> Work:
-        def entered(module, inputs):
-            self.forward += len(inputs[0])
-            if inputs[0].requires_grad:
-                # The hook runs when the gradient of the images has been computed.
-                inputs[0].register_hook(lambda gradient: self._returned(len(gradient)))
-
-        self._hook = self.model.register_forward_pre_hook(entered)
-        return self
-
-    def _returned(self, images: int) -> None:
-        self.backward += images
-
-    def __exit__(self, *problem) -> None:
-        self._hook.remove()
-
-
 @pytest.fixture
 def work():
-    return Work
+    """Counts forward and backward passes, in images."""
+    return evaluation.passes

@@ -8,38 +8,23 @@ gradient is not continuous, and rounding must not decide it.
 
 from __future__ import annotations
 
-import importlib
-import os
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from advlens.attacks import bim, fgm, fgsm, pgd
-from advlens.data import _torchvision_datasets
 from advlens.evaluation import logits
 
 EPS = [0.03, 0.1, 0.3]
 
 
-def peer(name: str):
-    """The library, or a skip; ADVLENS_REQUIRE_PEERS=1 (set by .ci/run) makes its absence a failure."""
-    _torchvision_datasets()  # torchattacks imports torchvision
-    try:
-        return importlib.import_module(name)
-    except ImportError as missing:
-        if os.environ.get("ADVLENS_REQUIRE_PEERS") == "1":
-            raise
-        pytest.skip(f"needs the peers ({missing}): install the extra `bench` without dependencies, as the Makefile does")
-
-
 @pytest.fixture(scope="module")
-def torchattacks():
+def torchattacks(peer):
     return peer("torchattacks")
 
 
 @pytest.fixture(scope="module")
-def foolbox():
+def foolbox(peer):
     return peer("foolbox")
 
 

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from functools import partial
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, Iterator, NamedTuple, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,16 @@ class Evaluation(NamedTuple):
     l2: Tensor
     linf: Tensor
     margin: Tensor
+
+
+class Passes:
+    """How many images went forward through a model, and for how many a gradient came back."""
+
+    def __init__(self):
+        self.forward = self.backward = 0
+
+    def _went_back(self, gradient: Tensor) -> None:
+        self.backward += len(gradient)
 
 
 class Curve(NamedTuple):
@@ -100,6 +111,30 @@ def evaluate(model: nn.Module, x: Tensor, adversarial: Tensor, y: Tensor, *, tar
     hit = z.argmax(1) == y
     d = adversarial - x
     return Evaluation(hit if targeted else ~hit, *(geometry.norm(d, p) for p in ("l0", "l1", "l2", "linf")), margin(z, y))
+
+
+@contextlib.contextmanager
+def passes(model: nn.Module) -> Iterator[Passes]:
+    """Count the work of whatever runs inside: an attack's cost without a clock.
+
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    >>> with passes(net) as work:
+    ...     _ = net(torch.rand(5, 1, 2, 2, requires_grad=True)).sum().backward()
+    >>> work.forward, work.backward
+    (5, 5)
+    """
+    work = Passes()
+
+    def entered(module, inputs):
+        work.forward += len(inputs[0])
+        if inputs[0].requires_grad:
+            inputs[0].register_hook(work._went_back)  # runs when the gradient of the images has been computed
+
+    hook = model.register_forward_pre_hook(entered)
+    try:
+        yield work
+    finally:
+        hook.remove()
 
 
 def robust_accuracy(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, *, batch_size: int = 500, progress: bool = False) -> Rate:
