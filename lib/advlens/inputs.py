@@ -68,6 +68,14 @@ def check_eps(eps: float | Tensor, x: Tensor, name: str = "eps") -> Tensor:
     return values.expand(len(x))
 
 
+def check_amount(value: float, name: str, *, above_zero: bool = False) -> None:
+    """Raise unless value is a finite number, >= 0 or, when asked, > 0."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; give a number")
+    if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
+        raise ValueError(f"{name} = {value}; give a finite number {'> 0' if above_zero else '>= 0'}")
+
+
 @contextlib.contextmanager
 def frozen(model: nn.Module):
     """Evaluation mode and no parameter gradients inside; everything as it was afterwards, also after an exception."""

@@ -16,20 +16,36 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from advlens.data import Dataset
-from advlens.inputs import frozen
+from advlens.inputs import check_amount, frozen
 
 
 @dataclass
 class History:
-    """One entry per epoch: mean training loss, training accuracy (on the batches as
-    they were trained on), and accuracy on the validation set (nan without one)."""
+    """One entry per epoch: mean of what was made small, training accuracy (on the batches
+    as they were trained on), accuracy on the validation set (nan without one), and
+    what `watch` answered (nothing without it)."""
 
     loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
+    watched: list[dict[str, float]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.loss)
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # logits (N, K) and labels (N,) -> one number, the mean over the batch
+
+# What a step makes small: (model, images, labels, loss, generator) -> that number, and the
+# logits (N, K) that the training accuracy is counted from.  Every defence that changes how
+# a net is trained is one of these.
+Objective = Callable[[nn.Module, Tensor, Tensor, Loss, torch.Generator], tuple[Tensor, Tensor]]
+
+
+def plain(model: nn.Module, x: Tensor, y: Tensor, loss: Loss, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The plain objective: the loss of the logits of the images as they are."""
+    logits = model(x).to(x.dtype)  # (N, K); not bfloat16, in which a loss loses its digits
+    return loss(logits, y), logits
 
 
 def one_cycle(peak: float, epochs: int, warmup: float = 0.2) -> Callable[[float], float]:
@@ -47,8 +63,10 @@ def fit(
     optimizer: Callable = torch.optim.Adam,
     learning_rate: float | Callable[[float], float] = 1e-3,
     batch_size: int = 128,
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    loss: Loss = F.cross_entropy,
+    objective: Objective = plain,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    watch: Callable[[nn.Module, History], dict[str, float]] | None = None,
     patience: int | None = None,
     seed: int = 0,
     bfloat16: bool = False,
@@ -58,7 +76,10 @@ def fit(
     """Train `model` in place and return its History.
 
     learning_rate: a number, or a function of the epoch (a float that grows within an
-    epoch).  augment: (images, generator) -> images, applied to each batch.  patience:
+    epoch).  loss: the mean over a batch, from logits and labels.  objective: what is made
+    of it, on which images and with which other terms; the defences build theirs.
+    augment: (images, generator) -> images, applied to each batch.  watch: asked after
+    each epoch, (model, history so far) -> numbers that history.watched keeps.  patience:
     stop after so many epochs without a better validation accuracy, and go back to the
     best weights.  checkpoint: a file written after each epoch; when it exists, training
     goes on from it and ends, on a CPU, with the same bits as without the interruption.
@@ -85,10 +106,12 @@ def fit(
         # repeated without its past.  Dropout draws from the global generator: borrow it.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed * 100_003 + epoch)
-            _one_epoch(model, train, descent, lambda part: rate(epoch + part), batch_size, loss, augment,
+            _one_epoch(model, train, descent, lambda part: rate(epoch + part), batch_size, loss, objective, augment,
                        torch.Generator().manual_seed(seed * 100_003 + epoch), bfloat16, history)
         score = accuracy(model, validation) if validation is not None else float("nan")
         history.validation_accuracy.append(score)
+        if watch is not None:
+            history.watched.append(watch(model, history))
         bar.set_postfix(loss=f"{history.loss[-1]:.3f}", train=f"{history.train_accuracy[-1]:.2%}", validation=f"{score:.2%}")
         if patience is not None and score > best["accuracy"]:
             best.update(accuracy=score, epoch=epoch, weights={k: v.clone() for k, v in model.state_dict().items()})
@@ -100,8 +123,9 @@ def fit(
     return history
 
 
-def _one_epoch(model, train, descent, rate, batch_size, loss, augment, generator, bfloat16, history) -> None:
+def _one_epoch(model, train, descent, rate, batch_size, loss, objective, augment, generator, bfloat16, history) -> None:
     device = next(model.parameters()).device
+    trained = [p for p in model.parameters() if p.requires_grad]
     model.train()
     order = torch.randperm(len(train), generator=generator)
     total, correct = 0.0, 0
@@ -112,12 +136,11 @@ def _one_epoch(model, train, descent, rate, batch_size, loss, augment, generator
         for group in descent.param_groups:
             group["lr"] = rate(step / len(batches))
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            logits = model(x)
-        value = loss(logits.float(), y)
+            value, logits = objective(model, x, y, loss, generator)
         if not torch.isfinite(value):
             raise FloatingPointError(f"the training loss became {value.item()} in step {step}: lower the learning rate")
         descent.zero_grad()
-        value.backward()
+        value.backward(inputs=trained)  # and not into the images, which an objective may have differentiated
         descent.step()
         total += value.item() * len(rows)
         correct += (logits.argmax(1) == y).sum().item()
@@ -158,6 +181,16 @@ def flip_and_shift(pixels: int) -> Callable[[Tensor, torch.Generator], Tensor]:
     def augment(x: Tensor, generator: torch.Generator) -> Tensor:
         mirrored = torch.rand(len(x), generator=generator) < 0.5
         return move(torch.where(mirrored[:, None, None, None], x.flip(3), x), generator)
+
+    return augment
+
+
+def noise(sigma: float) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """Augmentation: Gaussian noise of standard deviation `sigma`, in pixel units; the result is clipped to [0, 1]."""
+    check_amount(sigma, "sigma")
+
+    def augment(x: Tensor, generator: torch.Generator) -> Tensor:
+        return (x + sigma * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
     return augment
 
