@@ -1,0 +1,167 @@
+"""One pixel: differential evolution over places and colours, or every place and colour of a small image.
+
+Both only look at logits, never at gradients.
+
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
+>>> _ = net[1].weight.data.copy_(torch.tensor([[1.0, 1, 1, 1], [1.0, 1, 1, 4]]))
+>>> one_pixel_exhaustive(net, torch.tensor([[[[0.5, 0.5], [0.5, 0.0]]]]), torch.tensor([0]))
+tensor([[[[0.5000, 0.5000],
+          [0.5000, 1.0000]]]])
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from advlens.attacks.losses import margin
+from advlens.inputs import check_images, check_labels, check_logits, frozen
+
+STEP = 0.5  # su2019's F: the share of the difference of two parents that is added to a third
+
+
+def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, population: int = 400, generations: int = 100,
+              targeted: bool = False, batch_size: int = 500, generator: torch.Generator | None = None) -> Tensor:
+    """One-pixel attack: change at most `pixels` pixels, found by differential evolution.
+
+    x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`.
+    A candidate holds a place and a colour for each pixel.  The first population has
+    uniform places and colours from N(0.5, 0.5), and a child is r1 + 0.5 (r2 - r3) of three
+    other candidates, without crossover; it replaces its parent when its margin is larger
+    (the margin, since probabilities saturate; the source compares those).  Colours end at
+    0 and 1, places go round the edge.  An image leaves with its strongest candidate as
+    soon as one succeeds.
+
+    All images share the random numbers, so with a generator the result of an image does
+    not depend on its neighbours.  batch_size: candidates in one forward pass.
+
+    Returns images in [0, 1]; those that fail, or are misclassified (on target) already,
+    come back as they were.  Cost: at most population x (generations + 1) forward passes
+    an image, no backward.
+    Raises TypeError or ValueError for input outside this contract.  Source: su2019, sec. III.
+    """
+    _check(x, y, batch_size)
+    channels, height, width = x.shape[1:]
+    if not 1 <= pixels <= height * width:
+        raise ValueError(f"pixels = {pixels}; give 1 to {height * width}, the number of pixels of a {height} x {width} image")
+    if population < 4:
+        raise ValueError(f"population = {population}; give at least 4, a parent and three others")
+    if generations < 0:
+        raise ValueError(f"generations = {generations}; give 0, the first population only, or more")
+    x = x.detach()
+    result = x.clone()
+    with frozen(model), torch.no_grad():
+        rows = _standing(model, x, y, targeted, batch_size)  # where the images that still stand are in `result`
+        x, y = x[rows], y[rows]
+        genes = _first_population((population, pixels, 2 + channels), generator).to(x).expand(len(x), -1, -1, -1)
+        fitness = _fitness(model, x, y, genes, targeted, batch_size)  # (M, population)
+        for generation in range(generations + 1):
+            value, best = fitness.max(1)
+            fooled = value > 0
+            result[rows[fooled]] = _paint(x[fooled], genes[fooled, best[fooled]])
+            x, y, rows, genes, fitness = (t[~fooled] for t in (x, y, rows, genes, fitness))
+            if generation == generations or len(x) == 0:
+                break
+            # A shuffled circle, in which each takes the three behind it: a random triple of others.
+            circle = torch.randperm(population, generator=generator, device=_home(generator)).to(x.device)
+            genes, fitness = genes[:, circle], fitness[:, circle]
+            child = genes.roll(1, 1) + STEP * (genes.roll(2, 1) - genes.roll(3, 1))
+            child = torch.cat([child[..., :2] % 1, child[..., 2:].clamp(0, 1)], -1)
+            value = _fitness(model, x, y, child, targeted, batch_size)
+            better = value > fitness
+            genes, fitness = torch.where(better[..., None, None], child, genes), torch.where(better, value, fitness)
+    return result
+
+
+def one_pixel_exhaustive(model: nn.Module, x: Tensor, y: Tensor, *, values: Tensor | None = None, targeted: bool = False,
+                         batch_size: int = 500) -> Tensor:
+    """Every pixel set to every colour of a palette, one at a time: what one_pixel looks for, exactly, over that grid.
+
+    x, y, targeted, batch_size: as in `one_pixel`.  values: the palette (V, C) in [0, 1]; by
+    default the corners of the colour cube, 0 and 1 for grey, eight colours for RGB.
+
+    Returns, for each image, the candidate with the largest margin where it succeeds, else
+    the clean image.  Cost: a forward pass for each pixel and colour that differ, at most
+    V H W an image: for small images less than the evolution, and nothing is missed.
+    Raises TypeError or ValueError for input outside this contract.  Source: su2019, sec. III.
+    """
+    _check(x, y, batch_size)
+    values = _palette(values, x)
+    x = x.detach()
+    result = x.clone()
+    with frozen(model), torch.no_grad():
+        for row in _standing(model, x, y, targeted, batch_size).tolist():
+            differs = (values[:, :, None, None] != x[row]).any(1)   # (V, H, W)
+            colour, *place = differs.nonzero(as_tuple=True)
+            if len(colour) == 0:
+                continue
+            # One pixel each: (1, M, 1, 2 + C), the middle of the pixel in units of the image.
+            middle = torch.stack(place, 1).add(0.5) / x.new_tensor(x.shape[2:])
+            genes = torch.cat([middle, values[colour]], 1)[None, :, None]
+            value, best = _fitness(model, x[row:row + 1], y[row:row + 1], genes, targeted, batch_size).max(1)
+            if value > 0:
+                result[row] = _paint(x[row:row + 1], genes[:, best.item()])[0]
+    return result
+
+
+def _first_population(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Genes (population, pixels, 2 + C): row and column in [0, 1) of the image, then the colour in [0, 1]."""
+    place = torch.rand(*shape[:-1], 2, generator=generator, device=_home(generator))
+    colour = torch.randn(*shape[:-1], shape[-1] - 2, generator=generator, device=_home(generator))
+    return torch.cat([place, (0.5 + 0.5 * colour).clamp(0, 1)], -1)
+
+
+def _home(generator: torch.Generator | None) -> torch.device:
+    """Where random numbers are drawn."""
+    return torch.device("cpu") if generator is None else generator.device
+
+
+def _paint(x: Tensor, genes: Tensor) -> Tensor:
+    """Images (M, C, H, W) with the pixels of their genes (M, pixels, 2 + C) set."""
+    size = torch.tensor(x.shape[2:], device=x.device)
+    place = (genes[..., :2] * size).long().minimum(size - 1)  # rounding may reach the edge
+    image = torch.arange(len(x), device=x.device)
+    x = x.clone()
+    for k in range(genes.shape[1]):  # one after the other: of two colours at one place the later one stays, on every device
+        x[image, :, place[:, k, 0], place[:, k, 1]] = genes[:, k, 2:]
+    return x
+
+
+def _fitness(model, x: Tensor, y: Tensor, genes: Tensor, targeted: bool, batch_size: int) -> Tensor:
+    """How far each candidate (M, P) is past the boundary: positive where it succeeds."""
+    candidates = torch.arange(len(x) * genes.shape[1], device=x.device)
+    values = []
+    for part in candidates.split(batch_size):
+        image, genome = part // genes.shape[1], part % genes.shape[1]
+        values.append(margin(model(_paint(x[image], genes[image, genome])), y[image]))
+    values = torch.cat(values).view(genes.shape[:2])
+    return -values if targeted else values
+
+
+def _standing(model, x: Tensor, y: Tensor, targeted: bool, batch_size: int) -> Tensor:
+    """The rows of the images that are still to be fooled."""
+    logits = torch.cat([model(part) for part in x.split(batch_size)])
+    check_logits(logits, x, y)
+    hit = logits.argmax(1) == y
+    return (~hit if targeted else hit).nonzero().squeeze(1)
+
+
+def _check(x: Tensor, y: Tensor, batch_size: int) -> None:
+    check_images(x)
+    check_labels(y, len(x))
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size}; give at least 1")
+
+
+def _palette(values: Tensor | None, x: Tensor) -> Tensor:
+    """The colours (V, C) to try."""
+    channels = x.shape[1]
+    if values is None:
+        corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * channels)
+        return corners.reshape(-1, channels).to(x)
+    if not isinstance(values, Tensor) or values.ndim != 2 or values.shape[1] != channels or len(values) == 0:
+        given = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"values is {given}; give a palette (V, {channels}), one row a colour, at least one")
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"values = {values.tolist()}; colours belong in [0, 1]")
+    return values.to(x)
