@@ -1,4 +1,8 @@
-"""What an attack makes large: one number per image, from logits (N, K) and labels (N,)."""
+"""What an attack makes large: one number per image, from logits (N, K) and labels (N,).
+
+>>> margin(torch.tensor([[2.0, 5.0, 1.0]]), torch.tensor([1]))  # class 1 leads by 3
+tensor([-3.])
+"""
 
 from __future__ import annotations
 
