@@ -1,0 +1,62 @@
+"""Defensive distillation: a student learns a teacher's soft answers, both at a temperature that is later removed.
+
+A net trained on softmax(logits / T) grows logits about T times as large.  Used without
+T its softmax saturates and the gradient of its cross-entropy vanishes: the attack is
+blinded, and the net no safer.  A margin loss sees through it (carlini2017).
+
+>>> from advlens import data
+>>> teacher, student = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)) for _ in range(2))
+>>> histories = distil(teacher, student, data.load("digits")[:64], temperature=20, epochs=1, progress=False)
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advlens.data import Dataset
+from advlens.inputs import check_amount, frozen
+from advlens.training import History, Loss, Objective, fit
+
+
+def distil(teacher: nn.Module, student: nn.Module, train: Dataset, *, temperature: float, **options) -> tuple[History, History]:
+    """Train the teacher on the labels and then the student on the teacher, both at `temperature`; their two Histories.
+
+    The temperature is in the losses and nowhere in the nets: both return their logits as
+    they are, which is a temperature of 1.  options: those of `training.fit`, except
+    `loss` and `objective`.  Raises TypeError or ValueError unless temperature is a finite
+    number > 0, for two nets that are one, and as `training.fit`.
+    Source: papernot2016distillation, sec. IV (temperatures 1 to 100).
+    """
+    soft = cross_entropy_at(temperature)
+    if teacher is student:
+        raise ValueError("teacher and student are one net; give two, of the same architecture in the source")
+    return (fit(teacher, train, loss=soft, **options),
+            fit(student, train, loss=soft, objective=taught_by(teacher, temperature), **options))
+
+
+def cross_entropy_at(temperature: float) -> Loss:
+    """The loss (logits (N, K), y) -> cross-entropy of softmax(logits / temperature), y: labels (N,) or probabilities (N, K)."""
+    check_amount(temperature, "temperature", above_zero=True)
+    return lambda logits, y: F.cross_entropy(logits / temperature, y)
+
+
+def taught_by(teacher: nn.Module, temperature: float) -> Objective:
+    """The objective whose labels are softmax(teacher(images) / temperature); give `fit` the loss at the same temperature.
+
+    The teacher answers for the images as they are augmented, in evaluation mode: one
+    forward pass more than a plain step.  The training accuracy counts the true labels.
+    Raises ValueError when teacher and student have different classes.
+    """
+    check_amount(temperature, "temperature", above_zero=True)
+
+    def objective(model, x, y, loss, generator):
+        with frozen(teacher), torch.no_grad():
+            answers = (teacher(x).to(x.dtype) / temperature).softmax(1)  # (N, K)
+        logits = model(x).to(x.dtype)
+        if logits.shape != answers.shape:
+            raise ValueError(f"the teacher returns {tuple(answers.shape)}, the student {tuple(logits.shape)}; they must have the same classes")
+        return loss(logits, answers), logits
+
+    return objective

@@ -1,0 +1,65 @@
+"""Gradient magnitude reduction (GMR): a net that is punished for its slope at the training images.
+
+>>> from advlens import data, training
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 20), torch.nn.Softplus(), torch.nn.Linear(20, 10))
+>>> history = training.fit(net, data.load("digits")[:64], epochs=1, objective=gradient_magnitude(0.5), progress=False)
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from advlens.inputs import check_amount
+from advlens.saliency import is_piecewise_linear
+from advlens.training import Objective, plain
+
+
+class NoCurvatureWarning(UserWarning):
+    """A gradient penalty on a net whose logits have no second derivative."""
+
+
+def gradient_magnitude(weight: float = 0.5) -> Objective:
+    """The objective loss + weight x mean over the images of ||d loss / d image||_2, by double backpropagation.
+
+    For `training.fit(..., objective=gradient_magnitude())`; the loss is the one of `fit`.
+    About twice the work of a plain step: 6 forward passes' worth against 3.
+
+    A NoCurvatureWarning tells when the net is piecewise linear (ReLU).  The penalty still
+    trains such a net: its slope depends on the weights, and within a linear region they
+    make it smaller.  What is lost are the terms with the second derivative of the
+    activations.  Raises TypeError or ValueError unless weight is a finite number >= 0.
+    Source: cutilli2021, 3.2 (weight 0.5); drucker1992 and ross2018 punish the square.
+    """
+    check_amount(weight, "weight")
+    looked = False
+
+    def objective(model, x, y, loss, generator):
+        nonlocal looked
+        if not looked:
+            looked = True
+            _warn_without_curvature(model, x)
+        x = x.detach().requires_grad_()
+        value, logits = plain(model, x, y, loss, generator)
+        return value + weight * input_gradient(value, x).flatten(1).norm(dim=1).mean(), logits
+
+    return objective
+
+
+def input_gradient(value: Tensor, x: Tensor) -> Tensor:
+    """Gradient of each image's own loss, (N, C, H, W), itself differentiable; `value` is the mean over the batch.
+
+    With batch normalisation in training mode the images of a batch share their loss, and
+    the gradient holds what each does to the others as well.
+    """
+    return torch.autograd.grad(len(x) * value, x, create_graph=True)[0]
+
+
+def _warn_without_curvature(model: nn.Module, x: Tensor) -> None:
+    if is_piecewise_linear(model, x):
+        warnings.warn(f"the logits of {type(model).__name__} have no second derivative on these images (ReLU, max pooling): the penalty flattens "
+                      "the linear regions that the training images lie in, through the weights, and sees nothing of how the "
+                      "slope changes beside them. Smooth activations such as nn.Softplus bring those terms back.",
+                      NoCurvatureWarning, stacklevel=4)
