@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from advlens import geometry
+from advlens import auditing, geometry
 from advlens.attacks.losses import margin
-from advlens.inputs import check_eps, check_images, check_labels, check_logits, frozen
+from advlens.inputs import check_amount, check_eps, check_images, check_labels, check_logits, frozen
 
 Attack = Callable[..., Tensor]
 
@@ -67,6 +67,45 @@ class Curve(NamedTuple):
     low: list[float]
     high: list[float]
     n: int
+
+
+class Finding(NamedTuple):
+    """One diagnostic of an audit: the share of images that it marks, and what to do when they are too many.
+
+    passed: the 95 % interval of the share reaches down to the threshold, so chance explains it.
+    """
+
+    name: str
+    share: Rate
+    threshold: float
+    passed: bool
+    reason: str
+
+
+class Audit(NamedTuple):
+    """What `audit` found: the findings, and the success of each attack that it ran at `eps`.  Prints as a table."""
+
+    findings: tuple[Finding, ...]
+    success: dict[str, Rate]
+    eps: float
+
+    @property
+    def passed(self) -> bool:
+        """No diagnostic shows a masked gradient."""
+        return all(f.passed for f in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence, and the reason of each diagnostic that failed."""
+        if self.passed:
+            return "No sign of a masked gradient."
+        return "\n".join(["The gradient is masked: robustness measured with it is not real.", *(f"- {f.reason}" for f in self.findings if not f.passed)])
+
+    def __str__(self) -> str:
+        rows = [f"{'ok' if f.passed else 'FLAG':<6}{f.name:<36}{f.share.value:>7.1%}   {f.share.low:.1%} to {f.share.high:.1%}" for f in self.findings]
+        attacks = ", ".join(f"{name} {rate.value:.0%}" for name, rate in self.success.items())
+        return "\n".join([f"{'':<6}{'share of images where':<36}{'':>7}   95 %", *rows,
+                          f"success at eps = {self.eps:.3g}, n = {self.findings[0].share.n}: {attacks}", self.verdict])
 
 
 def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -167,6 +206,43 @@ def robust_curve(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: Se
             _strike(model, x, y, standing, partial(attack, eps=e), batch_size, progress)
         rates.append(rate(standing))
     return Curve(eps, [r.value for r in rates], [r.low for r in rates], [r.high for r in rates], len(y))
+
+
+def transfer(source: nn.Module, target: nn.Module, x: Tensor, y: Tensor, attack: Attack, *,
+             batch_size: int = 500, progress: bool = False) -> Rate:
+    """Share of images that `target` classifies right, and still does after `attack(source, x, y)`.
+
+    The denominator is that of `robust_accuracy(target, x, y, attack)`: all images.  So the
+    two compare directly, black box against white box.  Only images that `target`
+    classifies right are attacked, whatever `source` makes of them.
+    Raises as `robust_accuracy`.  Source: szegedy2014, sec. 4.2; cutilli2021, 3.1.5.
+    """
+    return robust_accuracy(target, x, y, lambda _, x, y: attack(source, x, y), batch_size=batch_size, progress=progress)
+
+
+def audit(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | None = None, other: nn.Module | None = None,
+          steps: int = 40, tolerance: float = 0.05, seed: int = 0) -> Audit:
+    """Does this model only hide its gradient?  A set of diagnostics, each of which an honest net passes.
+
+    x, y: about 100 images (N, C, H, W) in [0, 1] and labels (N,); those that are classified
+    right are used, in one batch.  eps: radius of the l-infinity ball, by default one at which about half the
+    images fall.  other: a second net, whose adversarial examples must not beat the white box.
+    A diagnostic fails when the share of images that it marks is above `tolerance`
+    beyond chance (its whole 95 % interval is).
+    Raises TypeError or ValueError for input outside the contract, and when no image is
+    classified right.  Source: athalye2018, sec. 3.1; carlini2019; belaustegui2022, 3.2.
+    """
+    check_amount(tolerance, "tolerance")
+    right = _right(model, x, y)
+    if not right.any():
+        raise ValueError(f"the model classifies none of the {len(x)} images right: there is nothing to audit")
+    x, y = x[right].detach(), y[right]
+    if eps is None:
+        eps = auditing.telling_eps(model, x, y)
+    fallen, marked = auditing.examine(model, x, y, eps, other, steps, torch.Generator().manual_seed(seed))
+    shares = {name: rate(images) for name, images in marked.items()}
+    findings = tuple(Finding(name, share, tolerance, share.low <= tolerance, auditing.ADVICE[name]) for name, share in shares.items())
+    return Audit(findings, {name: rate(images) for name, images in fallen.items()}, eps)
 
 
 def _right(model, x, y) -> Tensor:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlens.attacks.losses import margin
-from advlens.inputs import check_logits, frozen
+from advlens.inputs import check_amount, check_logits, frozen
 
 
 class MaskImage(NamedTuple):
@@ -49,9 +49,9 @@ def mask_image(model: nn.Module, masks: Tensor, *, channels: int = 3, steps: int
     or everything, and for more masks than the model has classes.  Source: klientov.
     """
     check_masks(masks)
-    if steps < 0 or channels < 1 or not 0 < learning_rate < math.inf:
-        raise ValueError(f"steps = {steps}, channels = {channels}, learning_rate = {learning_rate}; "
-                         "give steps >= 0, channels >= 1 and a positive learning rate")
+    check_amount(learning_rate, "learning_rate", above_zero=True)
+    if steps < 0 or channels < 1:
+        raise ValueError(f"steps = {steps}, channels = {channels}; give steps >= 0 and channels >= 1")
     device = masks.device
     at = generator.device if generator is not None else device
     image = torch.rand(1, channels, *masks.shape[1:], generator=generator, device=at).to(device)  # (1, C, H, W)

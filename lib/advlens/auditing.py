@@ -1,0 +1,154 @@
+"""Signs of a masked gradient: each diagnostic marks images, (N,) bool; `evaluation.audit` judges their share.
+
+A masked gradient makes an attack fail where an adversarial example exists.  Every
+diagnostic looks for something that cannot happen, or hardly, where the gradient is
+honest (athalye2018, sec. 3.1; carlini2019).
+
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+>>> x, y = torch.rand(2, 1, 2, 2), torch.tensor([0, 1])
+>>> zero_gradient(lambda x: net(x.round()), x, y, "ce").tolist()
+[True, True]
+>>> zero_gradient(net, x, y, "ce").tolist()
+[False, False]
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from advlens import geometry
+from advlens.attacks.gradient import fgsm, pgd
+from advlens.attacks.losses import Loss, margin, named
+from advlens.inputs import frozen
+
+# diagnostic -> what it means when it marks many images, and what to do next
+ADVICE = {
+    "two looks, two answers": "The model draws at random, so one gradient says little: attack EOT(model, transform, samples).",
+    "margin gradient is 0": "The forward pass rounds or cuts the gradient away: attack BPDA(model, forward, backward).",
+    "cross-entropy gradient is 0": "Cross-entropy no longer feels the image, its softmax is saturated: attack the margin, or smaller logits.",
+    "margin beats cross-entropy": "The success depends on the loss: report the attack on the margin, not the one on cross-entropy.",
+    "smaller logits beat the net's": "The size of the logits hides the gradient: divide them before the attack, or attack the margin.",
+    "one step beats many": "One step finds what many miss, so the gradient misleads along the way: use smaller steps, restarts, BPDA or EOT.",
+    "noise beats PGD": "Random noise finds what the gradient misses: the gradient does not point uphill. Use BPDA or an attack without gradients.",
+    "unbounded attack fails": "With eps = 1 every image is in reach, and PGD still fails: it is the attack that is weak, not the net that is strong.",
+    "transfer beats white box": "Another net's gradient finds what the model's own misses: attack by transfer, and look for what hides the gradient.",
+}
+
+
+def examine(model: nn.Module, x: Tensor, y: Tensor, eps: float, other: nn.Module | None, steps: int,
+            generator: torch.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Run the attacks and the diagnostics on images that the model classifies right.
+
+    Returns which images (N,) fall to each attack, and which images each diagnostic of ADVICE marks.
+    """
+    net = Connected(model)
+    with frozen(net), warnings.catch_warnings():
+        warnings.simplefilter("ignore", geometry.ZeroGradientWarning)  # counted below
+        walk = partial(pgd, x=x, y=y, eps=eps, steps=steps, first_success=True, generator=generator)
+        falls = lambda adversarial: fooled(net, adversarial, y)
+        scale = typical_margin(net, x, y)
+        fallen = {
+            "cross-entropy": falls(walk(net)),
+            "margin": falls(walk(net, loss="margin")),
+            "smaller logits": falls(walk(Rescaled(net, scale))),
+            "one step": falls(fgsm(net, x, y, eps=eps, loss="margin")),
+            "noise": noise(net, x, y, eps, 2 * steps, generator),
+            "eps = 1": falls(walk(net, eps=1.0, loss="margin", random_start=False)),
+        } | ({"transfer": falls(walk(other, loss="margin"))} if other is not None else {})
+        white_box = fallen["cross-entropy"] | fallen["margin"]
+        marked = {
+            "two looks, two answers": unstable(net, x),
+            "margin gradient is 0": zero_gradient(net, x, y, "margin"),
+            "cross-entropy gradient is 0": zero_gradient(net, x, y, "ce"),
+            "margin beats cross-entropy": fallen["margin"] & ~fallen["cross-entropy"],
+            "smaller logits beat the net's": fallen["smaller logits"] & ~fallen["cross-entropy"],
+            "one step beats many": fallen["one step"] & ~fallen["margin"],
+            "noise beats PGD": fallen["noise"] & ~white_box,
+            "unbounded attack fails": ~fallen["eps = 1"],
+        } | ({"transfer beats white box": fallen["transfer"] & ~white_box} if other is not None else {})
+    return fallen, marked
+
+
+class Connected(nn.Module):
+    """The same logits; where the model cuts the graph the gradient is 0 instead of an error."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+class Rescaled(nn.Module):
+    """The same decisions, with logits divided by `scale` (belaustegui2022, 3.2)."""
+
+    def __init__(self, model: nn.Module, scale: float):
+        super().__init__()
+        self.model, self.scale = model, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) / self.scale
+
+
+@torch.no_grad()
+def fooled(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Which images (N,) the model does not classify as y."""
+    return model(x).argmax(1) != y
+
+
+@torch.no_grad()
+def unstable(model: nn.Module, x: Tensor) -> Tensor:
+    """Which images (N,) get other logits at a second look, by more than a thousandth of their size."""
+    first, again = model(x), model(x)  # (N, K)
+    return (first - again).abs().amax(1) > 1e-3 * first.abs().amax(1)
+
+
+@torch.enable_grad()
+def zero_gradient(model: nn.Module, x: Tensor, y: Tensor, loss: str | Loss) -> Tensor:
+    """Which images (N,) have a gradient of the loss that is 0 in every pixel.
+
+    In every pixel, not in the sum: positive and negative entries cancel there.
+    """
+    x = x.detach().requires_grad_()
+    gradient = torch.autograd.grad(named(loss)(model(x), y).sum(), x)[0]
+    return (gradient == 0).flatten(1).all(1)
+
+
+@torch.no_grad()
+def typical_margin(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """The median distance from the logit of y to the best other; 1 where it is no positive number."""
+    distance = -margin(model(x), y).median().item()
+    return distance if 0 < distance < float("inf") else 1.0
+
+
+@torch.no_grad()
+def noise(model: nn.Module, x: Tensor, y: Tensor, eps: float, tries: int, generator: torch.Generator) -> Tensor:
+    """Which images (N,) fall to one of `tries` corners of the l-infinity ball, drawn at random for each image."""
+    rows = torch.arange(len(x), device=x.device)  # the images that still stand
+    for _ in range(tries):
+        signs = torch.randint(0, 2, x.shape, generator=generator).to(x)[rows] * 2 - 1
+        rows = rows[~fooled(model, (x[rows] + eps * signs).clamp_(0, 1), y[rows])]
+        if len(rows) == 0:
+            break
+    return torch.ones_like(y, dtype=torch.bool).index_fill(0, rows, False)
+
+
+def telling_eps(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    """The first of 1, 1.4, 2, 2.8 ... 128 / 255 at which a short PGD on the margin fools half the images.
+
+    Where nothing falls, or everything, two attacks cannot be told apart.
+    """
+    net = Connected(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", geometry.ZeroGradientWarning)
+        for eps in (2 ** (k / 2) / 255 for k in range(15)):
+            moved = pgd(net, x, y, eps=eps, steps=10, loss="margin", random_start=False, first_success=True)
+            with frozen(net):
+                if fooled(net, moved, y).float().mean() >= 0.5:
+                    break
+    return eps
