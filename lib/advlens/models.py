@@ -2,7 +2,7 @@
 
 Every model takes images in [0, 1] of shape (N, C, H, W) and returns logits of
 shape (N, classes).  Its first layer is `Normalize`, so an epsilon is always in
-pixel units.  Sources: unam2021 (app. A), marinelli, cutilli2021 (3.1.5).
+pixel units.  Sources: unam2021 (app. A), marinelli, cutilli2021 (3.1.5), belaustegui2022 (2).
 """
 
 from __future__ import annotations
@@ -136,6 +136,48 @@ def FullyConnected(classes: int = 10) -> nn.Sequential:
     )
 
 
+class RePU(nn.Module):
+    """Rectified power unit, relu(x)^power (krotov2019)."""
+
+    def __init__(self, power: float):
+        super().__init__()
+        self.power = power
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x).pow(self.power)
+
+    def extra_repr(self) -> str:
+        return f"{self.power}"
+
+
+class Scale(nn.Module):
+    """factor * x, a constant: the 0.01 of `HebbianNet`, or a temperature, `nn.Sequential(model, Scale(1 / T))`."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+    def extra_repr(self) -> str:
+        return f"{self.factor}"
+
+
+def HebbianNet(hidden: int = 2000, classes: int = 10, power: float = 4.5) -> nn.Sequential:
+    """784-hidden-10 without biases for 28x28 grey images, logits 0.01 W2 relu(W1 x)^power: 1,588,000 parameters.
+
+    The power lets few units speak, and makes the logits huge: softmax saturates, and its
+    gradient is exactly 0 nearly everywhere.  `hebbian.learn` teaches W1 without labels.
+    Source: belaustegui2022, 2; krotov2019.
+    """
+    return nn.Sequential(
+        Normalize(*MNIST_PIXELS), nn.Flatten(),
+        nn.Linear(784, hidden, bias=False), RePU(power),
+        nn.Linear(hidden, classes, bias=False), Scale(0.01),
+    )
+
+
 # --- pretrained networks -------------------------------------------------------
 
 # name -> (builder, real data set, embedded data set)
@@ -145,6 +187,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "fully_connected": (FullyConnected, "mnist", "digits"),
     "cifar_net": (CifarNet, "cifar10", "shapes"),
     "vgg_blocks": (VggBlocks, "cifar10", "shapes"),
+    "hebbian_bio": (HebbianNet, "mnist", "digits"),  # W1 learnt without labels, then frozen
+    "hebbian_bp": (HebbianNet, "mnist", "digits"),   # the same net, all by backpropagation
 }
 
 

@@ -8,22 +8,40 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from advlens import data, models, records, training
-from advlens.evaluation import wilson_interval
+from advlens import data, hebbian, models, records, training
+from advlens.data import Dataset
+from advlens.evaluation import logits, wilson_interval
 
 adam = partial(torch.optim.Adam, weight_decay=1e-5)
 sgd = partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
-def _recipe(network, epochs, optimizer, peak, augment=None, bfloat16=False, batch_size=128):
-    return {"network": network, "fit": dict(epochs=epochs, optimizer=optimizer, learning_rate=training.one_cycle(peak, epochs),
-                                            augment=augment, bfloat16=bfloat16, batch_size=batch_size)}
+def _recipe(network, epochs, optimizer, peak, augment=None, bfloat16=False, batch_size=128, prepare=None):
+    return {"network": network, "prepare": prepare,
+            "fit": dict(epochs=epochs, optimizer=optimizer, learning_rate=training.one_cycle(peak, epochs),
+                        augment=augment, bfloat16=bfloat16, batch_size=batch_size)}
+
+
+def learn_features(model: nn.Module, sets: list[Dataset], seed: int, **rule) -> tuple[nn.Module, list[Dataset]]:
+    """Learn the first weights of a HebbianNet without labels; what is left to train, and on what.
+
+    These weights stay, so what the hidden units answer is computed once: the sets hold
+    activities (N, hidden) in place of images, and the readout alone goes to `training.fit`.
+    """
+    body, readout = model[:4], model[4:]
+    first, generator = body[2].weight, torch.Generator().manual_seed(seed)
+    images = body[:2](sets[0].images).bfloat16()  # normalised, (N, 784)
+    with torch.no_grad():
+        first.copy_(hebbian.learn(images, len(first), generator=generator, progress=True, **rule))
+    return readout, [replace(part, images=logits(body, part.images)) for part in sets]
 
 
 digits, photos = training.shift(2), training.flip_and_shift(4)
@@ -38,6 +56,12 @@ RECIPES = {
     "fully_connected-digits": _recipe("fully_connected", 100, adam, 5e-3, training.shift(1), batch_size=32),
     "cifar_net-shapes": _recipe("cifar_net", 20, sgd, 0.05, photos, bfloat16=True, batch_size=64),
     "vgg_blocks-shapes": _recipe("vgg_blocks", 20, sgd, 0.02, photos, bfloat16=True, batch_size=64),
+    "hebbian_bio-mnist": _recipe("hebbian_bio", 60, torch.optim.Adam, 1e-3, batch_size=100,
+                                 prepare=partial(learn_features, epochs=100, step=0.1)),
+    "hebbian_bp-mnist": _recipe("hebbian_bp", 50, torch.optim.Adam, 2e-3, batch_size=100),
+    "hebbian_bio-digits": _recipe("hebbian_bio", 60, torch.optim.Adam, 1e-3, batch_size=32,
+                                  prepare=partial(learn_features, epochs=200, step=0.1, batch_size=32)),
+    "hebbian_bp-digits": _recipe("hebbian_bp", 30, torch.optim.Adam, 1e-3, batch_size=32),
     # marinelli's own way: no augmentation and no weight decay.  Not a checkpoint of the book:
     # its learning curve is the record 02-plain-vgg.
     "vgg_blocks_plain-cifar10": _recipe("vgg_blocks", 18, partial(torch.optim.SGD, momentum=0.9), 0.03, bfloat16=True),
@@ -55,7 +79,10 @@ def train(key: str, folder: Path, work: Path, seed: int = 0) -> dict:
         torch.manual_seed(seed)  # the initial weights
         model = models.NETWORKS[recipe["network"]][0]().to(memory_format=torch.channels_last)
     began = time.monotonic()
-    history = training.fit(model, train_set, validation=test_set, seed=seed, checkpoint=work / f"{key}.training.safetensors", **recipe["fit"])
+    part, sets = model, [train_set, test_set]
+    if recipe["prepare"] is not None:
+        part, sets = recipe["prepare"](model, sets, seed)
+    history = training.fit(part, sets[0], validation=sets[1], seed=seed, checkpoint=work / f"{key}.training.safetensors", **recipe["fit"])
     seconds = time.monotonic() - began
     weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +93,8 @@ def train(key: str, folder: Path, work: Path, seed: int = 0) -> dict:
     fit = recipe["fit"]
     card = {
         "network": recipe["network"], "data": dataset, "source": train_set.source,
-        "epochs": len(history), "batch size": fit["batch_size"], "seed": seed, "optimizer": fit["optimizer"].func.__name__,
+        **({"without labels": recipe["prepare"].keywords} if recipe["prepare"] else {}),
+        "epochs": len(history), "batch size": fit["batch_size"], "seed": seed, "optimizer": getattr(fit["optimizer"], "func", fit["optimizer"]).__name__,
         "augmentation": "none" if fit["augment"] is None else "shift and flip" if fit["augment"] is photos else "shift",
         "train accuracy": accuracy["train"], "test accuracy": accuracy["test"],
         "test accuracy 95 %": list(wilson_interval(hits, len(test_set))), "test images": len(test_set),

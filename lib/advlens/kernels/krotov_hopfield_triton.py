@@ -1,0 +1,95 @@
+"""The Krotov-Hopfield update in Triton; plain twin: `krotov_hopfield.py`.
+
+The currents are one matrix product and stay with torch's.  `_rank` finds the winner and
+the k-th unit of each image, `_change` adds up what the units learn.  There are no atomics:
+a program owns a tile of units x pixels and meets the images in order, so a run can be
+repeated bit by bit.  Nothing waits for the host: the largest entry stays on the device.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+UNITS, PIXELS, IMAGES = 16, 128, 32  # the tile of _change, and how many images it meets at a time
+MOST_UNITS = 65_536  # _rank holds a row of currents in registers
+
+
+def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, step: float) -> None:
+    """As the twin's, for float32 weights (K, D) and float32 or bfloat16 images (N, D) on a GPU.
+
+    Raises ValueError for other types, shapes that do not fit, and more units than MOST_UNITS.
+    """
+    (units, pixels), n = weights.shape, len(images)
+    if weights.dtype != torch.float32 or images.dtype not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"weights are {weights.dtype}, images {images.dtype}; the kernel knows float32 weights "
+                         "with float32 or bfloat16 images")
+    if images.shape != (n, pixels) or not 2 <= k <= units <= MOST_UNITS or n == 0:
+        raise ValueError(f"weights {tuple(weights.shape)}, images {tuple(images.shape)}, k = {k}; the kernel knows (K, D) and (N, D) "
+                         f"with N > 0 and 2 <= k <= K <= {MOST_UNITS}")
+    if not weights.is_contiguous():
+        raise ValueError("weights are not contiguous in memory; give weights.contiguous()")
+    images = images.contiguous()
+    dual = weights if p == 2 else weights * weights.abs().pow(p - 2)
+    currents = images @ dual.to(images.dtype).T  # (N, K)
+
+    chosen = torch.empty(n, 2, dtype=torch.int32, device=weights.device)  # the winner and the k-th
+    strength = torch.empty(n, 2, dtype=torch.float32, device=weights.device)  # their g <W, x>
+    _rank[(n,)](currents, chosen, strength, units, k, -delta, BLOCK=triton.next_power_of_2(units))
+
+    grid = (triton.cdiv(units, UNITS), triton.cdiv(pixels, PIXELS))
+    change = torch.empty_like(weights)
+    largest = torch.empty(grid, dtype=torch.float32, device=weights.device)
+    _change[grid](weights, images, chosen, strength, change, largest, n, units, pixels, -delta,
+                  UNITS=UNITS, PIXELS=PIXELS, IMAGES=IMAGES)
+    weights.addcmul_(change, step / largest.amax().clamp_min(torch.finfo(torch.float32).tiny))
+
+
+@triton.jit
+def _rank(currents, chosen, strength, units, k, punishment, BLOCK: tl.constexpr):
+    """One program for each image: strike the largest current k times; the first and the last are chosen."""
+    image = tl.program_id(0).to(tl.int64)
+    at = tl.arange(0, BLOCK)
+    row = tl.load(currents + image * units + at, mask=at < units, other=-float("inf")).to(tl.float32)
+    first = tl.argmax(row, 0)
+    tl.store(chosen + 2 * image, first.to(tl.int32))
+    tl.store(strength + 2 * image, tl.max(row, 0))
+    for _ in range(k - 1):
+        row = tl.where(at == first, -float("inf"), row)
+        first = tl.argmax(row, 0)
+    tl.store(chosen + 2 * image + 1, first.to(tl.int32))
+    tl.store(strength + 2 * image + 1, punishment * tl.max(row, 0))
+
+
+@triton.jit
+def _change(weights, images, chosen, strength, change, largest, n, units, pixels, punishment,
+            UNITS: tl.constexpr, PIXELS: tl.constexpr, IMAGES: tl.constexpr):
+    """One program for each tile of units x pixels: sum over the images of g (x - <W, x> W), and its largest entry.
+
+    Only images that chose a unit of the tile are read; g @ x is a small product in float32.
+    """
+    unit = tl.program_id(0) * UNITS + tl.arange(0, UNITS)
+    pixel = tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)
+    pull = tl.zeros((UNITS, PIXELS), tl.float32)
+    decay = tl.zeros((UNITS,), tl.float32)
+    for start in range(0, n, IMAGES):
+        image = start + tl.arange(0, IMAGES)
+        there = image < n
+        winner = tl.load(chosen + 2 * image, mask=there, other=-1)[None, :] == unit[:, None]  # (UNITS, IMAGES)
+        loser = tl.load(chosen + 2 * image + 1, mask=there, other=-1)[None, :] == unit[:, None]
+        g = tl.where(winner, 1.0, tl.where(loser, punishment, 0.0))
+        if tl.sum((winner | loser).to(tl.int32)) > 0:
+            won = tl.load(strength + 2 * image, mask=there, other=0.0)[None, :]
+            lost = tl.load(strength + 2 * image + 1, mask=there, other=0.0)[None, :]
+            decay += tl.sum(tl.where(winner, won, tl.where(loser, lost, 0.0)), 1)
+            x = tl.load(images + image[:, None].to(tl.int64) * pixels + pixel[None, :],
+                        mask=there[:, None] & (pixel < pixels)[None, :], other=0.0).to(tl.float32)
+            pull += tl.dot(g, x, input_precision="ieee")
+    inside = (unit < units)[:, None] & (pixel < pixels)[None, :]
+    at = unit[:, None].to(tl.int64) * pixels + pixel[None, :]
+    w = tl.load(weights + at, mask=inside, other=0.0)
+    result = tl.where(inside, pull - decay[:, None] * w, 0.0)
+    tl.store(change + at, result, mask=inside)
+    tl.store(largest + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), tl.max(tl.abs(result)))
