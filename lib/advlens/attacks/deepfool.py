@@ -1,0 +1,112 @@
+"""DeepFool: to the nearest boundary of the linearised net, again and again, until the class changes.
+
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+>>> x = torch.full((2, 1, 2, 2), 0.5)
+>>> adversarial = deepfool(net, x, net(x).argmax(1))
+>>> (net(adversarial).argmax(1) != net(x).argmax(1)).all().item()
+True
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from advlens.geometry import ZeroGradientWarning, norm, per_sample
+from advlens.inputs import check_amount, check_images, check_labels, check_logits, frozen
+
+# Added to each step, in pixel units: a relative overshoot alone shrinks with the step, and where
+# the box cuts the step off, the walk would approach the boundary for ever and never cross it.
+BEYOND = 1e-4
+
+
+def deepfool(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 50, overshoot: float = 0.02) -> Tensor:
+    """DeepFool, L2: a small perturbation that changes the class.
+
+    x: images (N, C, H, W) in [0, 1].  y: labels (N,).  overshoot: each step goes
+    (1 + overshoot) times as far as the nearest boundary of the linearised net, and 1e-4
+    further.  Returns images in [0, 1]: the first point of each walk that is not
+    classified as y; x itself where that is x, or where no such point is found in `steps`.
+
+    Cost: F + (c - 1) B for the first step with c classes; a later step measures only the
+    classes that can be nearest (`_nearest_boundary`), at most 2 F + (c - 1) B.
+    Raises TypeError or ValueError for input outside the contract.
+    Source: moosavi2016, algorithm 2.
+    """
+    check_images(x)
+    check_labels(y, len(x))
+    check_amount(overshoot, "overshoot")
+    if steps < 1:
+        raise ValueError(f"steps = {steps}; give at least 1")
+    x = x.detach()
+    result, point, rows = x.clone(), x, torch.arange(len(x), device=x.device)  # rows: where those that walk stand in `result`
+    slopes = None
+
+    with frozen(model):
+        for _ in range(steps):
+            image, logits = _forward(model, point)  # (n, C, H, W), (n, c)
+            if slopes is None:
+                check_logits(logits, x, y)
+                slopes = torch.full_like(logits, torch.inf, requires_grad=False)
+            fooled = logits.argmax(1) != y
+            result[rows[fooled]] = point[fooled]
+            distance, direction = _nearest_boundary(model, image, logits, y, slopes, ~fooled)
+            walks = ~fooled & (distance < torch.inf)
+            if (~fooled & ~walks).any():
+                warnings.warn(f"the input gradient is exactly 0 for {int((~fooled & ~walks).sum())} of {len(x)} images: "
+                              "they stay as they are. A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=2)
+            if not walks.any():
+                return result
+            step = (1 + overshoot) * (distance + BEYOND)  # (n,)
+            point = (point + per_sample(step, x) * direction).clamp_(0, 1)
+            point, y, rows, slopes = (t[walks] for t in (point, y, rows, slopes))
+        with torch.no_grad():
+            fooled = model(point).argmax(1) != y
+        result[rows[fooled]] = point[fooled]
+    return result
+
+
+def _forward(model, point) -> tuple[Tensor, Tensor]:
+    """The images as a leaf of the graph, and their logits."""
+    with torch.enable_grad():
+        image = point.detach().requires_grad_()
+        return image, model(image)
+
+
+def _nearest_boundary(model, image, logits, y, slopes, wanted) -> tuple[Tensor, Tensor]:
+    """Distance (n,) and unit direction (n, C, H, W) to the nearest of the c - 1 linearised boundaries.
+
+    The boundary to class k lies at (z_y - z_k) / slope_k, slope_k being the norm of the
+    gradient of z_k - z_y.  The logits of all classes come with one forward pass; each
+    slope costs a backward pass.  `slopes` (n, c) holds those measured last, inf at first,
+    and is updated in place: measure the class that seems nearest, until the nearest one has
+    been measured here.  That takes all classes on the first step, later mostly one or two.
+    Only rows that are `wanted` (n,) count.
+    """
+    every, own = torch.arange(len(y), device=y.device), y[:, None]
+    gap = (logits.gather(1, own) - logits).detach()  # (n, c)
+    measured = torch.zeros_like(gap, dtype=torch.bool).scatter_(1, own, True)
+    distance, direction = torch.full_like(gap[:, 0], torch.inf), torch.zeros_like(image, requires_grad=False)
+    rows, point = every, image.detach()  # the rows that the graph from `image` to `logits` holds
+    while True:
+        seems = torch.where(slopes > 0, gap / slopes, torch.inf).scatter_(1, own, torch.inf)
+        k = seems.argmin(1)  # (n,)
+        unsure = wanted & ~measured[every, k]
+        if not unsure.any():
+            return distance, direction
+        if 2 * unsure.sum() < len(rows):  # a new graph of these few is cheaper than to drag the others along
+            rows = unsure.nonzero().squeeze(1)
+            image, logits = _forward(model, point[rows])
+        at = k[rows]
+        difference = logits.gather(1, at[:, None]) - logits.gather(1, own[rows])
+        gradient, = torch.autograd.grad(difference.sum(), image, retain_graph=True)
+        slope = norm(gradient, "l2")
+        if not torch.isfinite(slope).all():
+            raise ValueError("the input gradient is not finite: the model overflows on these images")
+        slopes[rows, at], measured[rows, at] = slope, True
+        reach = torch.where(slope > 0, gap[rows, at] / slope, torch.inf)
+        nearer = reach < distance[rows]
+        distance[rows[nearer]] = reach[nearer]
+        direction[rows[nearer]] = gradient[nearer] / per_sample(slope[nearer], gradient)
