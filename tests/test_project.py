@@ -116,7 +116,7 @@ def test_a_chapter_has_its_anatomy(path):
 
 def test_the_layers_point_downwards():
     """checks, cli -> plots, widgets, records -> evaluation -> attacks -> models, geometry -> data (DESIGN: no circles)."""
-    rank = {"paths": 0, "data": 0, "geometry": 1, "inputs": 1, "kernels": 1, "models": 1, "training": 2, "attacks": 2, "jpeg": 2, "hebbian": 2, "saliency": 2,
+    rank = {"paths": 0, "data": 0, "geometry": 1, "inputs": 1, "kernels": 1, "models": 1, "training": 2, "attacks": 2, "auditing": 2, "jpeg": 2, "hebbian": 2, "saliency": 2,
             "evaluation": 3, "spectral": 3, "defences": 3, "counting": 3, "records": 4, "plots": 4, "widgets": 4, "recipes": 5, "measurements": 5, "chapters": 5, "grading": 5,
             "checks": 5, "cli": 6}
     package = ROOT / "lib" / "advlens"
