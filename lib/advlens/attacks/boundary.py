@@ -1,0 +1,41 @@
+"""Where an image stands to the boundary of its class: what the minimum-norm attacks look at.
+
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+>>> logits, slope = look(net, torch.full((2, 1, 2, 2), 0.5), lambda z: z[:, 0])
+>>> logits.shape, slope.shape
+(torch.Size([2, 3]), torch.Size([2, 1, 2, 2]))
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import torch
+from torch import Tensor, nn
+
+from advlens.attacks.losses import margin
+
+# A success counts when its margin is above this share of the logits' spread.  On the boundary
+# itself rounding decides, and another batch size or another device would take it back.
+CLEAR = 1e-5
+
+
+def look(model: nn.Module, point: Tensor, value: Callable[[Tensor], Tensor], gradient: bool = True) -> tuple[Tensor, Tensor | None]:
+    """Logits (N, K) at the images, and the gradient (N, C, H, W) of value(logits) (N,) there, or None."""
+    with torch.set_grad_enabled(gradient):
+        point = point.detach().requires_grad_(gradient)
+        logits = model(point)
+        # Samples do not mix, so the gradient of the sum holds each one's own gradient.
+        slope = torch.autograd.grad(value(logits).sum(), point)[0] if gradient else None
+    return logits.detach(), slope
+
+
+def gain(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
+    """How far beyond the boundary, (N,): away from y, or into y when targeted.  Positive is success."""
+    return -margin(logits, y) if targeted else margin(logits, y)
+
+
+def missing(logits: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
+    """How much gain is missing, (N,), to be beyond the boundary by `confidence` and more than rounding.  Negative is success."""
+    spread = logits.amax(1) - logits.amin(1)
+    return confidence + CLEAR * spread - gain(logits, y, targeted)

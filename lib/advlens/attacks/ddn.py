@@ -1,0 +1,81 @@
+"""Decoupled direction and norm: the nearest boundary, found by turning a perturbation and setting its length apart.
+
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+>>> x = torch.full((2, 1, 2, 2), 0.5)
+>>> y = net(x).argmax(1)
+>>> (net(ddn(net, x, y)).argmax(1) != y).all().item()
+True
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from advlens.attacks.boundary import gain, look, missing
+from advlens.attacks.losses import cross_entropy
+from advlens.geometry import norm, per_sample, steepest
+from advlens.inputs import check_images, check_labels, check_logits, frozen
+
+SHARPNESS = 10.0  # the clean margin after rescaling: cross-entropy still sees all classes, and has not yet vanished
+SHORTEST = 1e-3   # where the search may begin, in pixel units: a length of 0 would never grow
+
+
+def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: float = 0.05, targeted: bool = False) -> Tensor:
+    """Decoupled direction and norm: small L2 perturbations, our reference for the minimum.
+
+    Each step turns the perturbation along the gradient, then sets its length: 1 - gamma
+    times the last one where that one succeeded, 1 + gamma times where it did not.
+
+    x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`.
+    Returns the shortest success met; x itself where there was none, and where x succeeds
+    already.  Warns (ZeroGradientWarning) where the gradient vanishes.
+    Cost: steps x (forward + backward), and one forward pass that judges the last point.
+    Raises TypeError or ValueError for input outside the contract.
+
+    Unlike the source, logits are divided by the clean margin, so that their scale changes
+    nothing and cross-entropy does not vanish for a sure model; the first length is the
+    distance to the linearised boundary; turn and gamma fade together.
+    Source: rony2019, algorithm 1.
+    """
+    check_images(x)
+    check_labels(y, len(x))
+    if steps < 1:
+        raise ValueError(f"steps = {steps}; give at least 1")
+    if not 0 < gamma < 1:
+        raise ValueError(f"gamma = {gamma}; give a number between 0 and 1: the share by which the norm shrinks or grows in a step")
+    x = x.detach()
+    result = x.clone()
+    with frozen(model):
+        logits, slope = look(model, x, lambda z: gain(z, y, targeted))
+        check_logits(logits, x, y)
+        rows = ((logits.argmax(1) == y) != targeted).nonzero().squeeze(1)  # those that do not succeed already
+        if len(rows):
+            clean_margin = -gain(logits, y, targeted)
+            result[rows] = _walk(model, x[rows], y[rows], clean_margin[rows], slope[rows], steps, gamma, targeted)
+    return result
+
+
+def _walk(model, x, y, clean_margin, slope, steps, gamma, targeted) -> Tensor:
+    """The shortest success of each walk from x, or x.  slope: the gradient at x of the gain in margin."""
+    temperature = torch.where(clean_margin > 0, clean_margin, 1.0)[:, None] / SHARPNESS
+    sign = -1 if targeted else 1
+    shortest, best, d = torch.full_like(clean_margin, torch.inf), x.clone(), torch.zeros_like(x)
+    longest = norm(torch.maximum(x, 1 - x), "l2")  # (n,), to the far corner of the box
+    length = torch.minimum((clean_margin / norm(slope, "l2")).clamp_min(SHORTEST), longest)
+    for step in range(steps):
+        fade = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
+        d = d + per_sample(fade * length, d) * steepest(slope, "l2")
+        d = d * per_sample(length / norm(d, "l2").clamp_min(torch.finfo(d.dtype).tiny), d)
+        point = (x + d).clamp(0, 1)
+        d = point - x
+        logits, slope = look(model, point, lambda z: sign * cross_entropy(z / temperature, y), gradient=step < steps - 1)
+
+        success, size = missing(logits, y, targeted) < 0, norm(d, "l2")
+        shorter = success & (size < shortest)
+        shortest = torch.where(shorter, size, shortest)
+        best = torch.where(per_sample(shorter, best), point, best)
+        length = torch.minimum(length * torch.where(success, 1 - fade * gamma, 1 + fade * gamma), longest)
+    return best
