@@ -1,9 +1,9 @@
 """Attacks: functions (model, x, y, *, ...) -> images."""
 
 from advlens.attacks.adaptive import BPDA, EOT
-from advlens.attacks.deepfool import deepfool
 from advlens.attacks.carlini_wagner import carlini_wagner
 from advlens.attacks.ddn import ddn
+from advlens.attacks.deepfool import deepfool
 from advlens.attacks.gradient import bim, fgm, fgsm, pgd
 from advlens.attacks.jsma import jsma
 from advlens.attacks.one_pixel import one_pixel, one_pixel_exhaustive
