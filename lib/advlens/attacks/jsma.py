@@ -50,17 +50,19 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
     x = x.detach()
     result = x.clone()
     rows = torch.arange(len(x), device=x.device)  # where the images that still walk stand in `result`
-    steps = int(gamma * x[0].numel() / 2)
-    with frozen(model):
+    steps = int(gamma * x[0].numel() / 2 + 1e-6)  # 0.29 of 100 is 28.999999999999996
+    with frozen(model), torch.enable_grad():
         for step in range(steps + 1):
-            logits, rise, fall = _slopes(model, x, target, gradients=step < steps)
+            x.requires_grad_(step < steps)
+            logits = model(x)
             if step == 0:
                 check_logits(logits, x, torch.maximum(y, target))
             reached = logits.argmax(1) == target
-            result[rows[reached]] = x[reached]
+            result[rows[reached]] = x.detach()[reached]
             if step == steps or reached.all():
                 break
-            x, target, rows, rise, fall = (t[~reached] for t in (x, target, rows, rise, fall))
+            rise, fall = _slopes(logits, x, target)
+            x, target, rows, rise, fall = (t[~reached] for t in (x.detach(), target, rows, rise, fall))
             pair = _best_pair(rise, fall, x.flatten(1), theta)
             some = pair[:, 0] >= 0  # without a pair an image has failed
             if not some.any():
@@ -70,17 +72,12 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
     return result
 
 
-def _slopes(model, x, target, gradients):
-    """Logits (N, K), and the gradients (N, n) of the target's logit and of minus the sum of the others."""
-    with torch.set_grad_enabled(gradients):
-        x = x.detach().requires_grad_(gradients)
-        logits = model(x)
-        if not gradients:
-            return logits, None, None
-        # Samples do not mix, so the gradient of the sum over the batch holds each one's own.
-        rise, = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), x, retain_graph=True)
-        total, = torch.autograd.grad(logits.sum(), x)
-    return logits.detach(), rise.flatten(1), (rise - total).flatten(1)
+def _slopes(logits: Tensor, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients (N, n) of the target's logit, and of minus the sum of the others: two backward passes for any number of classes."""
+    # Samples do not mix, so the gradient of the sum over the batch holds each one's own.
+    rise, = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), x, retain_graph=True)
+    total, = torch.autograd.grad(logits.sum(), x)
+    return rise.flatten(1), (rise - total).flatten(1)
 
 
 def _best_pair(rise: Tensor, fall: Tensor, pixels: Tensor, theta: float) -> Tensor:

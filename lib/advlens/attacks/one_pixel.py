@@ -21,7 +21,7 @@ STEP = 0.5  # su2019's F: the share of the difference of two parents that is add
 
 
 def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, population: int = 400, generations: int = 100,
-              targeted: bool = False, batch_size: int = 500, generator: torch.Generator | None = None) -> Tensor:
+              targeted: bool = False, batch_size: int = 200, generator: torch.Generator | None = None) -> Tensor:
     """One-pixel attack: change at most `pixels` pixels, found by differential evolution.
 
     x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`.
@@ -33,7 +33,7 @@ def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, popula
     soon as one succeeds.
 
     All images share the random numbers, so with a generator the result of an image does
-    not depend on its neighbours.  batch_size: candidates in one forward pass.
+    not depend on its neighbours.  batch_size: candidates in one forward pass; a GPU wants more.
 
     Returns images in [0, 1]; those that fail, or are misclassified (on target) already,
     come back as they were.  Cost: at most population x (generations + 1) forward passes
@@ -74,7 +74,7 @@ def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, popula
 
 
 def one_pixel_exhaustive(model: nn.Module, x: Tensor, y: Tensor, *, values: Tensor | None = None, targeted: bool = False,
-                         batch_size: int = 500) -> Tensor:
+                         batch_size: int = 200) -> Tensor:
     """Every pixel set to every colour of a palette, one at a time: what one_pixel looks for, exactly, over that grid.
 
     x, y, targeted, batch_size: as in `one_pixel`.  values: the palette (V, C) in [0, 1]; by

@@ -1,0 +1,345 @@
+"""The one-pixel attacks: against loops over every candidate, the contract, and the least work.
+
+"PEERS n" names a mistake of other libraries that the test would catch here.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from advlens import geometry
+from advlens.attacks import one_pixel, one_pixel_exhaustive
+from advlens.attacks.one_pixel import _paint
+from advlens.evaluation import evaluate, logits
+
+seeded = lambda seed=0: torch.Generator().manual_seed(seed)
+
+
+def evolve(*a, population=20, generations=4, seed=0, **k):
+    """A short evolution with a generator of its own, so that a call can be repeated."""
+    return one_pixel(*a, population=population, generations=generations, generator=seeded(seed), **k)
+
+
+ATTACKS = {"evolution": evolve, "three pixels": partial(evolve, pixels=3), "exhaustive": one_pixel_exhaustive}
+both = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+
+
+@pytest.fixture
+def case(net, batch):
+    """A net, images and their predicted classes, with the logits so near to each other that some images fall and some do not."""
+    x = batch[0].double()
+    net = net.double().eval()
+    return net, x, logits(net, x).argmax(1)
+
+
+# --- oracles -------------------------------------------------------------------------
+
+
+def loop(model, image, y, palette, targeted):
+    """The oracle: (largest margin, its image), every pixel and colour one after the other."""
+    found = []
+    for row, column, colour in product(range(image.shape[1]), range(image.shape[2]), palette):
+        candidate = image.clone()
+        candidate[:, row, column] = colour
+        z = model(candidate[None])[0].detach()
+        others = torch.cat([z[:y], z[y + 1:]]).max()
+        found.append(((z[y] - others if targeted else others - z[y]).item(), candidate))
+    return max(found, key=lambda pair: pair[0])
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("values", [None, torch.tensor([[0.2, 0.9], [1.0, 0.0], [0.5, 0.5]])], ids=["corners", "palette"])
+def test_the_exhaustive_search_equals_a_loop(values, targeted, case):
+    model, x, predicted = case
+    y = (predicted + 1) % 5 if targeted else predicted
+    palette = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]) if values is None else values
+    adversarial = one_pixel_exhaustive(model, x, y, values=values, targeted=targeted)
+    best = [loop(model, image, label.item(), palette, targeted) for image, label in zip(x, y)]
+    expected = torch.stack([candidate if margin > 0 else image for image, (margin, candidate) in zip(x, best)])
+    torch.testing.assert_close(adversarial, expected, rtol=0, atol=1e-12)
+    success = evaluate(model, x, adversarial, y, targeted=targeted).success
+    assert success.tolist() == [margin > 0 for margin, _ in best] and (success.any() or targeted)
+
+
+def test_the_exhaustive_search_never_misses_what_the_evolution_finds(case):
+    model, x, y = case
+    evolved = evolve(model, x, y, population=40)
+    hit = evaluate(model, x, evolved, y).success
+    assert hit.any()
+    change = evolved != x
+    for i in hit.nonzero().flatten():
+        row, column = change[i].any(0).nonzero()[0]
+        palette = evolved[i:i + 1, :, row, column]
+        found = one_pixel_exhaustive(model, x[i:i + 1], y[i:i + 1], values=palette)
+        assert evaluate(model, x[i:i + 1], found, y[i:i + 1]).success.all()
+        assert evaluate(model, x[i:i + 1], found, y[i:i + 1]).margin >= evaluate(model, x[i:i + 1], evolved[i:i + 1], y[i:i + 1]).margin
+
+
+class Threshold(nn.Module):
+    """Class 1 as soon as a smooth function of one pixel, with a single peak, exceeds `height` times its largest value."""
+
+    def __init__(self, height):
+        super().__init__()
+        self.height = height
+        row, column = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
+        self.weight = torch.exp(-((row - 6) ** 2 + (column - 2) ** 2) / 20)  # 1 at (6, 2)
+
+    def forward(self, x):
+        value = (self.weight * x.mul(math.pi).sin().mean(1)).amax((1, 2))  # a colour of 0.5 in every channel is best
+        return torch.stack([torch.full_like(value, self.height - 2), value - 2], 1)
+
+
+def test_the_evolution_finds_the_optimum_and_nothing_beyond():
+    x, y = torch.zeros(1, 3, 9, 9), torch.tensor([0])
+    attack = partial(one_pixel, x=x, y=y, population=60, generations=40)
+    adversarial = attack(Threshold(0.999), generator=seeded())
+    assert (adversarial != x).any(1).nonzero().tolist() == [[0, 6, 2]]
+    assert (adversarial[0, :, 6, 2] - 0.5).abs().max() < 0.05
+    assert torch.equal(attack(Threshold(1.001), generator=seeded()), x)
+
+
+def test_the_evolution_is_as_good_as_scipys():
+    """The same budget on the same function: both climb to the peak or both do not, from ten starts."""
+    from scipy.optimize import differential_evolution
+
+    heights, budget = [0.9, 0.99], dict(population=40, generations=15)
+    x, y = torch.zeros(1, 1, 9, 9), torch.tensor([0])
+    ours = [evaluate(Threshold(h), x, one_pixel(Threshold(h), x, y, generator=seeded(s), **budget), y).success.item()
+            for h in heights for s in range(10)]
+    surface = Threshold(0.0).weight
+
+    def depth(genes):
+        row, column, colour = genes
+        return -(surface[min(int(row), 8), min(int(column), 8)] * math.sin(math.pi * colour)).item()
+
+    options = dict(strategy="rand1bin", mutation=0.5, recombination=1.0, maxiter=15, polish=False, tol=0, atol=-1)
+    theirs = []
+    for seed in range(10):
+        start = torch.rand(40, 3, generator=seeded(100 + seed)).numpy() * [9, 9, 1]
+        theirs.append(-differential_evolution(depth, [(0, 9), (0, 9), (0, 1)], init=start, rng=seed, **options).fun)
+    assert sum(ours) >= sum(value > h for h in heights for value in theirs) - 3
+
+
+# --- the contract --------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("targeted", [False, True])
+def test_few_pixels_change_and_failures_come_back_clean(attack, targeted, case):
+    """PEERS 4."""
+    model, x, y = case
+    y = (y + 1) % 5 if targeted else y
+    adversarial = attack(model, x, y, targeted=targeted)
+    found = evaluate(model, x, adversarial, y, targeted=targeted)
+    pixels = 3 if attack is ATTACKS["three pixels"] else 1
+    assert found.success.any() and (found.l0[found.success] >= 1).all() and (found.l0 <= pixels).all()
+    assert torch.equal(adversarial[~found.success], x[~found.success])
+    assert adversarial.min() >= 0 and adversarial.max() <= 1 and adversarial.dtype == x.dtype and not adversarial.requires_grad
+
+
+@both
+def test_images_that_are_misclassified_or_on_target_come_back_as_they_were(attack, case):
+    model, x, y = case
+    assert torch.equal(attack(model, x, (y + 1) % 5), x)
+    assert torch.equal(attack(model, x, y, targeted=True), x)
+
+
+@both
+def test_neighbours_change_nothing(attack, case):
+    """PEERS 3: the images share the random numbers, so an image alone goes the same way as in any company."""
+    model, x, y = case
+    together = attack(model, x, y)
+    assert (together != x).any()
+    alone = torch.cat([attack(model, x[i:i + 1], y[i:i + 1]) for i in range(8)])
+    torch.testing.assert_close(alone, together, rtol=0, atol=1e-12)
+    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+    torch.testing.assert_close(attack(model, x[order], y[order]), together[order], rtol=0, atol=1e-12)
+
+
+@both
+@pytest.mark.parametrize("batch_size", [1, 7, 10_000])
+def test_the_batch_size_changes_nothing(attack, batch_size, case):
+    model, x, y = case
+    torch.testing.assert_close(attack(model, x[:3], y[:3], batch_size=batch_size), attack(model, x[:3], y[:3]), rtol=0, atol=1e-12)
+
+
+def test_a_generator_makes_the_evolution_repeatable(case):
+    model, x, y = case
+    runs = [evolve(model, x, y, seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+
+class Changed(nn.Module):
+    """The same decisions from other logits."""
+
+    def __init__(self, net, factor, shift):
+        super().__init__()
+        self.net, self.factor, self.shift = net, factor, shift
+
+    def forward(self, x):
+        return self.net(x) * self.factor + self.shift
+
+
+@both
+@pytest.mark.parametrize("factor, shift", [(1, -100.0), (1024, 0.0)], ids=["shifted", "sure"])
+def test_other_logits_for_the_same_decisions_change_nothing(attack, factor, shift, case):
+    """PEERS 1, 6: with probabilities, a sure net would give every candidate the same fitness."""
+    model, x, y = case
+    torch.testing.assert_close(attack(Changed(model, factor, shift), x, y), attack(model, x, y), rtol=0, atol=1e-12)
+
+
+class Constant(nn.Module):
+    def forward(self, x):
+        return torch.tensor([1.0, 0.5, 0.0]).expand(len(x), 3)
+
+
+@both
+def test_a_net_that_ignores_the_image_gives_it_back(attack, batch):
+    x = batch[0].round()  # PEERS 2: black and white
+    assert torch.equal(attack(Constant(), x, torch.zeros(8, dtype=torch.int64)), x)
+
+
+@both
+def test_the_model_the_images_and_the_global_generator_are_left_as_they_were(attack, net, batch):
+    """PEERS 10, 11."""
+    net[2].eval()
+    net[6].weight.requires_grad_(False)
+    modes, flags = [m.training for m in net.modules()], [p.requires_grad for p in net.parameters()]
+    state = {k: v.clone() for k, v in net.state_dict().items()}
+    x, y = batch[0].clone().requires_grad_(), logits(net, batch[0]).argmax(1)
+    random = torch.get_rng_state()
+    noisy = attack(net, x, y)
+    with pytest.raises(ValueError, match="y holds"):
+        attack(net, x, y + 5)
+    assert [m.training for m in net.modules()] == modes and [p.requires_grad for p in net.parameters()] == flags
+    assert all(p.grad is None for p in net.parameters()) and x.grad is None and torch.equal(x, batch[0])
+    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(attack(net.eval(), x, y), noisy)
+
+
+def test_places_round_into_the_image():
+    """A place just below the end may round to the end; the pixel is the last one, not the one after it."""
+    genes = torch.tensor([[[1.0, 1.0, 0.7]], [[0.0, 0.999, 0.7]]])
+    assert (_paint(torch.zeros(2, 1, 5, 3), genes) != 0).nonzero().tolist() == [[0, 0, 4, 2], [1, 0, 0, 2]]
+
+
+def test_of_two_colours_at_one_place_the_later_one_stays():
+    genes = torch.tensor([[[0.5, 0.5, 0.2], [0.5, 0.5, 0.9]]])
+    assert _paint(torch.zeros(1, 1, 3, 3), genes)[0, 0, 1, 1] == pytest.approx(0.9)
+
+
+# --- work ----------------------------------------------------------------------------
+
+
+def test_the_evolution_costs_its_candidates_and_no_backward(work):
+    """One image is misclassified already, the others never fall."""
+    model = Threshold(0.99)
+    x = torch.zeros(3, 1, 9, 9)
+    with work(model) as done:
+        one_pixel(model, x, torch.tensor([0, 0, 1]), population=8, generations=0)
+    assert (done.forward, done.backward) == (3 + 2 * 8, 0)
+    model = Threshold(2.0)
+    with work(model) as done:
+        one_pixel(model, x, torch.tensor([0, 0, 1]), population=8, generations=5)
+    assert (done.forward, done.backward) == (3 + 2 * 8 * 6, 0)
+
+
+def test_an_image_leaves_as_soon_as_a_candidate_succeeds(work):
+    class Bright(nn.Module):
+        """Class 1 once any pixel is brighter than the first pixel of the image."""
+
+        def forward(self, x):
+            x = x.flatten(1)
+            return torch.stack([x[:, 0], x[:, 1:].amax(1)], 1)
+
+    x = torch.zeros(2, 1, 5, 5)
+    x[1, 0, 0, 0] = 1.0  # nothing is brighter than 1, and to darken this pixel is one in 25
+    model = Bright()
+    with work(model) as done:
+        one_pixel(model, x, torch.tensor([0, 0]), population=4, generations=1, generator=seeded(1))
+    assert done.forward == 2 + 2 * 4 + 4
+
+
+def test_the_exhaustive_search_costs_the_candidates_that_differ(work):
+    model = Threshold(2.0)
+    x = torch.zeros(2, 1, 9, 9)
+    x[0, 0, :3] = 1.0
+    x[1, 0, :2] = 0.5
+    with work(model) as done:
+        one_pixel_exhaustive(model, x, torch.tensor([0, 0]))
+    assert (done.forward, done.backward) == (2 + 81 + 81 + 18, 0)
+    with work(model) as done:
+        assert torch.equal(one_pixel_exhaustive(model, 0 * x, torch.tensor([0, 0]), values=torch.zeros(1, 1)), 0 * x)
+    assert done.forward == 2
+
+
+def test_parameters_get_no_gradient(net, batch):
+    wanted = []
+    net.register_forward_hook(lambda module, inputs, output: wanted.append(output.requires_grad))
+    evolve(net, *batch)
+    assert wanted and not any(wanted)
+
+
+# --- on digits -----------------------------------------------------------------------
+
+
+def test_what_one_pixel_can_do_on_digits(lenet, digits):
+    """On digits near the boundary: some fall, and looking everywhere finds no fewer than the evolution."""
+    margins = evaluate(lenet, digits.images, digits.images, digits.labels).margin
+    near = margins.masked_fill(margins > 0, -math.inf).topk(12).indices
+    x, y = digits.images[near], digits.labels[near]
+    everywhere, evolved = (evaluate(lenet, x, attack(lenet, x, y), y).success
+                           for attack in (one_pixel_exhaustive, partial(evolve, population=50, generations=10)))
+    assert 0 < evolved.sum() <= everywhere.sum() < 12
+
+
+# --- input outside the contract --------------------------------------------------------
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(pixels=0), "pixels = 0; give 1 to 36"),
+    (dict(pixels=37), "pixels = 37; give 1 to 36, the number of pixels of a 6 x 6 image"),
+    (dict(population=3), "population = 3; give at least 4"),
+    (dict(generations=-1), "generations = -1"),
+    (dict(batch_size=0), "batch_size = 0"),
+])
+def test_wrong_options_of_the_evolution(change, message, net, batch):
+    with pytest.raises(ValueError, match=message):
+        one_pixel(net, *batch, **change)
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(values=torch.zeros(0, 2)), r"values is \(0, 2\); give a palette \(V, 2\), one row a colour, at least one"),
+    (dict(values=torch.zeros(4)), r"values is \(4,\)"),
+    (dict(values=torch.zeros(4, 3)), r"values is \(4, 3\)"),
+    (dict(values=[0.0, 1.0]), "values is list"),
+    (dict(values=torch.tensor([[0.0, 1.5]])), r"values = \[\[0.0, 1.5\]\]; colours belong in \[0, 1\]"),
+    (dict(values=torch.tensor([[0.0, math.nan]])), "colours belong in"),
+    (dict(batch_size=0), "batch_size = 0"),
+])
+def test_wrong_options_of_the_exhaustive_search(change, message, net, batch):
+    with pytest.raises(ValueError, match=message):
+        one_pixel_exhaustive(net, *batch, **change)
+
+
+@both
+@pytest.mark.parametrize("x, y, error, message", [
+    (torch.zeros(8, 2, 6, 6).byte(), None, TypeError, "x is torch.uint8"),
+    (torch.full((8, 2, 6, 6), -1.0), None, ValueError, "pixels belong in"),
+    (torch.full((8, 2, 6, 6), math.nan), None, ValueError, "x holds NaN"),
+    (torch.zeros(2, 6, 6), None, ValueError, r"give \(N, C, H, W\)"),
+    (torch.zeros(0, 2, 6, 6), None, ValueError, "x is empty"),
+    (None, torch.zeros(8), TypeError, "y is torch.float32"),
+    (None, torch.zeros(5, dtype=torch.int64), ValueError, r"y has shape \(5,\) for 8 images"),
+    (None, torch.full((8,), 5), ValueError, "y holds 5, but the model has 5 classes"),
+])
+def test_wrong_images_and_labels(attack, x, y, error, message, net, batch):
+    with pytest.raises(error, match=message):
+        attack(net, batch[0] if x is None else x, batch[1] if y is None else y)
