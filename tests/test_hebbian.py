@@ -223,7 +223,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from advlens.kernels import krotov_hopfield_triton as kernel
-rank = {"currents": "*TYPE", "chosen": "*i32", "strength": "*fp32", "units": "i32", "k": "i32", "punishment": "fp32", "BLOCK": "constexpr"}
+rank = {"drive": "*TYPE", "chosen": "*i32", "strength": "*fp32", "units": "i32", "k": "i32", "punishment": "fp32", "BLOCK": "constexpr"}
 change = {"weights": "*fp32", "images": "*TYPE", "chosen": "*i32", "strength": "*fp32", "change": "*fp32", "largest": "*fp32", "n": "i32",
           "units": "i32", "pixels": "i32", "punishment": "fp32"} | dict.fromkeys(("UNITS", "PIXELS", "IMAGES"), "constexpr")
 for capability, kind in ((80, "bf16"), (90, "fp32")):
@@ -259,7 +259,7 @@ def small() -> Tensor:
 def test_rows_end_on_the_sphere(p, k, delta, small):
     weights = hebbian.learn(small, 12, p=p, k=k, delta=delta, step=0.1, epochs=120, batch_size=50, generator=rng())
     sizes = weights.abs().pow(p).sum(1)
-    won = torch.bincount(hebbian.currents(weights, small, p).argmax(1), minlength=12) > 2
+    won = torch.bincount(hebbian.currents(weights, small, p=p).argmax(1), minlength=12) > 2
     assert won.sum() >= 6
     torch.testing.assert_close(sizes[won], torch.ones_like(sizes[won]), rtol=0, atol=0.05)
 
@@ -271,6 +271,12 @@ def test_the_same_generator_gives_the_same_weights_and_the_global_one_is_left_al
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("given, kept", [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)])
+def test_weights_are_at_least_float32(given, kept, small):
+    weights = hebbian.learn(small.to(given), 8, epochs=1, generator=rng())
+    assert weights.dtype == kept and torch.isfinite(weights).all()
+
+
 def test_features_look_like_the_data_and_not_like_noise(small):
     """Each winner's row points at real images: a much larger cosine than a random row's."""
     weights = hebbian.learn(small, 12, step=0.1, epochs=60, batch_size=50, generator=rng())
@@ -280,8 +286,8 @@ def test_features_look_like_the_data_and_not_like_noise(small):
 
 def test_the_exponent_is_p_minus_2_and_not_the_published_slip():
     weights, x = torch.tensor([[0.5, -2.0]]), torch.tensor([[1.0, 1.0]])
-    assert hebbian.currents(weights, x, 2).item() == pytest.approx(-1.5)
-    assert hebbian.currents(weights, x, 3).item() == pytest.approx(0.25 - 4)
+    assert hebbian.currents(weights, x, p=2).item() == pytest.approx(-1.5)
+    assert hebbian.currents(weights, x, p=3).item() == pytest.approx(0.25 - 4)
     slip = (x * weights * (weights.abs() ** 2 - 2)).sum().item()
     assert slip != pytest.approx(-1.5)
 
@@ -311,7 +317,7 @@ def test_the_equations_and_the_rank_rule_agree_on_who_wins(seed):
 def test_the_winner_of_the_equations_ends_on_the_sphere(p):
     weights, image = 0.5 * torch.rand(4, 6, generator=rng()), torch.rand(6, generator=rng(1))
     course = hebbian.compete(weights, image, p=p, threshold=0.05, delta=0.0, inhibition=2.0, tau_learning=10.0, duration=400.0)
-    winner = hebbian.currents(weights, image[None], p)[0].argmax()
+    winner = hebbian.currents(weights, image[None], p=p)[0].argmax()
     sizes = course.weights.abs().pow(p).sum(-1)  # (T, K)
     assert sizes[-1, winner].item() == pytest.approx(1, abs=1e-2) and abs(sizes[0, winner].item() - 1) > 0.2
 
@@ -354,9 +360,9 @@ IMAGES = torch.rand(6, 4, generator=rng())
     ({"p": float("inf")}, "p = inf"),
     ({"k": 1}, "k = 1 with 5 hidden units; the rank that is punished lies in 2 to 5"),
     ({"k": 6}, "k = 6 with 5 hidden units"),
-    ({"delta": -0.1}, "delta = -0.1; give 0 or more"),
+    ({"delta": -0.1}, "delta = -0.1; give a finite number >= 0"),
     ({"delta": float("nan")}, "delta = nan"),
-    ({"step": 0.0}, "step = 0.0; give a number above 0"),
+    ({"step": 0.0}, "step = 0.0; give a finite number > 0"),
     ({"step": float("nan")}, "step = nan"),
     ({"epochs": 0}, "epochs = 0"),
     ({"batch_size": 0}, "batch_size = 0"),

@@ -21,6 +21,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from advlens import kernels
+from advlens.inputs import check_amount
+from advlens.kernels.krotov_hopfield import currents
 
 
 # --- rules for one synapse -----------------------------------------------------
@@ -67,8 +69,7 @@ def stdp(dt: Tensor, *, potentiation: float = 1.0, depression: float = 0.5, rise
     potentiation exp(-dt / rise) where the presynaptic spike came first, -depression exp(dt / fall)
     where it came last, 0 where both came together.  Shaped as dt.  Source: bi1998.
     """
-    if rise <= 0 or fall <= 0:
-        raise ValueError(f"rise = {rise}, fall = {fall}; time constants are positive, in milliseconds")
+    _check_positive(rise=rise, fall=fall)
     return torch.where(dt > 0, potentiation * (-dt / rise).exp(), -depression * (dt / fall).exp()) * (dt != 0)
 
 
@@ -84,7 +85,7 @@ def oja(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     """Oja: dW = y x - y^2 W, Hebb with a leak that holds the norm of each row at 1.
 
     With y = W x a row converges to the first principal component of centred x.
-    Source: oja1982, eq. 3.
+    Source: oja1982.
     """
     return hebb(x, y) - y.pow(2).mean(0)[:, None] * weights
 
@@ -100,7 +101,7 @@ def first_component(x: Tensor, *, rate: float = 0.05, epochs: int = 20, generato
     size = x.pow(2).sum(1).mean()
     if size == 0:
         raise ValueError("x is 0 everywhere: there is no direction to find")
-    weights = torch.randn(1, x.shape[1], generator=generator, dtype=x.dtype)
+    weights = torch.randn(1, x.shape[1], generator=generator).to(x)
     weights /= weights.norm()
     for epoch in range(epochs):
         for sample in x[torch.randperm(len(x), generator=generator)][:, None, :]:  # (1, D)
@@ -119,7 +120,8 @@ def decorrelate(drive: Tensor, *, rate: float = 0.05, steps: int = 1000) -> Tens
     """Lateral weights L (K, K) learnt by dL_ij = -rate a_i a_j, i != j, averaged over the samples.
 
     drive: centred, (N, K).  It rests where no two activities a = `settle(drive, L)` correlate:
-    each unit tells something that the others do not.  Source: foldiak1990; belaustegui2022, 2.1.
+    each unit tells something that the others do not.  A rate near 1 / (variance of the drive)
+    or above overshoots.  Source: foldiak1990; belaustegui2022, 2.1.
     Raises ValueError for input that is not a finite (N, K).
     """
     _check_samples(drive, "drive", at_least=2)
@@ -141,17 +143,8 @@ class Competition(NamedTuple):
     weights: Tensor
 
 
-def currents(weights: Tensor, images: Tensor, p: float = 2) -> Tensor:
-    """I_i = <W_i, x>_i = sum_d |W_id|^(p-2) W_id x_d for each image (N, D) and unit: (N, K).
-
-    The exponent of |W| is p - 2.  The published code of belaustegui2022 reads |W|^p - 2,
-    which for p = 2 is no inner product at all.  Source: krotov2019, eq. 1.
-    """
-    return images @ (weights * weights.abs().pow(p - 2)).T
-
-
 def response(h: Tensor, threshold: float, delta: float) -> Tensor:
-    """g(h): 1 from the threshold h* upwards, -delta from 0 up to it, 0 below 0 (krotov2019, eq. 4)."""
+    """g(h): 1 from the threshold h* upwards, -delta from 0 up to it, 0 below 0 (krotov2019)."""
     return torch.where(h >= threshold, 1.0, torch.where(h >= 0, -delta, 0.0)).to(h)
 
 
@@ -163,9 +156,9 @@ def compete(weights: Tensor, image: Tensor, *, p: float = 2, threshold: float, d
         tau_learning dW_ik/dt  = g(h_i) (x_k - <W_i, x>_i W_ik)
 
     A row with g = 1 approaches the sphere sum_k |W_ik|^p = 1.  Solved together by SciPy in
-    double precision; for small nets.  `learn` keeps only who wins: as all h start equal and
-    hear the same sum, the order of the h is at any time that of the currents.
-    Raises ValueError for input out of range.  Source: krotov2019, eqs. 1 to 4, with R = 1.
+    double precision; for small nets.  `learn` keeps only who wins: where two h are equal the
+    larger current pulls ahead, so the order of the h becomes and stays that of the currents.
+    Raises ValueError for input out of range.  Source: krotov2019, with R = 1.
     """
     from scipy.integrate import solve_ivp
 
@@ -173,25 +166,25 @@ def compete(weights: Tensor, image: Tensor, *, p: float = 2, threshold: float, d
     _check_samples(image[None], "image")
     _check_rule(p, delta)
     _check_positive(tau=tau, tau_learning=tau_learning, duration=duration)
-    k, d = weights.shape
+    units, d = weights.shape
     if image.shape != (d,):
-        raise ValueError(f"image has shape {tuple(image.shape)}, the weights are {(k, d)}: give ({d},)")
+        raise ValueError(f"image has shape {tuple(image.shape)}, the weights are {(units, d)}: give ({d},)")
     x = image.double()
 
     def change(_, state):
         state = torch.as_tensor(state)
-        h, w = state[:k], state[k:].view(k, d)
-        drive = currents(w, x[None], p)[0]  # (K,)
+        h, w = state[:units], state[units:].view(units, d)
+        drive = currents(w, x[None], p=p)[0]  # (K,)
         heard = h.clamp_min(0).sum() - h.clamp_min(0)
         dh = (drive - inhibition * heard - h) / tau
         dw = response(h, threshold, delta)[:, None] * (x - drive[:, None] * w) / tau_learning
         return torch.cat([dh, dw.flatten()]).numpy()
 
-    start = torch.cat([x.new_zeros(k), weights.double().flatten()]).numpy()
+    start = torch.cat([x.new_zeros(units), weights.double().flatten()]).numpy()
     times = torch.linspace(0, duration, samples, dtype=torch.float64)
     found = solve_ivp(change, (0, duration), start, t_eval=times.numpy(), rtol=1e-6, atol=1e-9)
     course = torch.as_tensor(found.y.T)  # (T, K + K*D)
-    return Competition(times, course[:, :k], course[:, k:].reshape(-1, k, d))
+    return Competition(times, course[:, :units], course[:, units:].reshape(-1, units, d))
 
 
 def learn(images: Tensor, hidden: int, *, p: float = 2, k: int = 2, delta: float = 0.4, step: float = 0.02, epochs: int = 100,
@@ -200,8 +193,7 @@ def learn(images: Tensor, hidden: int, *, p: float = 2, k: int = 2, delta: float
 
     For each image the unit with the largest current learns (g = 1), the one of rank k
     unlearns (g = -delta), the others rest.  Ranks count from 1, the winner, so k = 2
-    punishes the runner-up.  (belaustegui2022 counts from 0 in its text and from 1 in its
-    code: the two differ by one unit.)  The change of a mini-batch is divided by its largest
+    punishes the runner-up (here text and code of belaustegui2022 differ by one).  The change of a mini-batch is divided by its largest
     absolute entry; `step` falls linearly to 0.  From N(0, 1), rows end on the sphere
     sum_d |W_id|^p = 1 when epochs x step suffices.
     p: at least 2.  k: 2 to hidden.  Raises TypeError or ValueError for input out of range.
@@ -215,6 +207,7 @@ def learn(images: Tensor, hidden: int, *, p: float = 2, k: int = 2, delta: float
     update_ = kernels.implementation("krotov_hopfield", images.device.type).update_
     home = generator.device if generator is not None else images.device
     weights = torch.randn(hidden, images.shape[1], generator=generator, device=home).to(images.device)
+    weights = weights.to(torch.promote_types(images.dtype, torch.float32))  # images may be bfloat16, weights are not
     batches = math.ceil(len(images) / batch_size)
     for epoch in tqdm(range(epochs), desc="learning without labels", unit="epoch", disable=not progress):
         order = torch.randperm(len(images), generator=generator, device=home).to(images.device)
@@ -244,11 +237,9 @@ def _check_pair(x: Tensor, y: Tensor) -> None:
 def _check_rule(p: float, delta: float) -> None:
     if not 2 <= p < math.inf:
         raise ValueError(f"p = {p}; the rule needs p >= 2, finite")
-    if not 0 <= delta < math.inf:
-        raise ValueError(f"delta = {delta}; give 0 or more, finite")
+    check_amount(delta, "delta")
 
 
 def _check_positive(**values: float) -> None:
     for name, value in values.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} = {value}; give a number above 0, finite")
+        check_amount(value, name, above_zero=True)

@@ -15,17 +15,25 @@ import torch
 from torch import Tensor
 
 
+def currents(weights: Tensor, images: Tensor, *, p: float = 2) -> Tensor:
+    """I_i = <W_i, x>_i = sum_d |W_id|^(p-2) W_id x_d for each image (N, D) and unit, (N, K), in the type of the images.
+
+    The exponent is p - 2.  The code printed in belaustegui2022 reads |W|^p - 2: for p = 2 it
+    weighs each product W x by W^2 - 2 in place of 1.  Source: krotov2019.
+    """
+    dual = weights if p == 2 else weights * weights.abs().pow(p - 2)
+    return images @ dual.to(images.dtype).T
+
+
 def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, step: float) -> None:
     """Change weights (K, D) in place by one mini-batch of images (N, D).
 
     W_i += step * dW_i / max|dW|, where dW_i is the sum over the images of g_i (x - <W_i, x>_i W_i);
     g is 1 for the unit with the largest current, -delta for the k-th, and 0 for the rest.
     images in bfloat16: the currents are computed in bfloat16, all else in the type of the weights.
-    Source: krotov2019, eqs. 3, 9 and 10.
+    Source: krotov2019; belaustegui2022, 2.
     """
-    dual = weights if p == 2 else weights * weights.abs().pow(p - 2)  # <W_i, x>_i = sum_d |W_id|^(p-2) W_id x_d
-    currents = images @ dual.to(images.dtype).T  # (N, K)
-    ranked = currents.topk(k, dim=1)
+    ranked = currents(weights, images, p=p).topk(k, dim=1)
     ends = [0, k - 1]  # the winner and the k-th
     g = weights.new_tensor([1.0, -delta])
     units = ranked.indices[:, ends].flatten()  # (2N,)

@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from advlens.kernels.krotov_hopfield import currents
+
 UNITS, PIXELS, IMAGES = 16, 128, 32  # the tile of _change, and how many images it meets at a time
 MOST_UNITS = 65_536  # _rank holds a row of currents in registers
 
@@ -32,12 +34,9 @@ def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, 
     if not weights.is_contiguous():
         raise ValueError("weights are not contiguous in memory; give weights.contiguous()")
     images = images.contiguous()
-    dual = weights if p == 2 else weights * weights.abs().pow(p - 2)
-    currents = images @ dual.to(images.dtype).T  # (N, K)
-
     chosen = torch.empty(n, 2, dtype=torch.int32, device=weights.device)  # the winner and the k-th
     strength = torch.empty(n, 2, dtype=torch.float32, device=weights.device)  # their g <W, x>
-    _rank[(n,)](currents, chosen, strength, units, k, -delta, BLOCK=triton.next_power_of_2(units))
+    _rank[(n,)](currents(weights, images, p=p), chosen, strength, units, k, -delta, BLOCK=triton.next_power_of_2(units))
 
     grid = (triton.cdiv(units, UNITS), triton.cdiv(pixels, PIXELS))
     change = torch.empty_like(weights)
@@ -48,11 +47,11 @@ def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, 
 
 
 @triton.jit
-def _rank(currents, chosen, strength, units, k, punishment, BLOCK: tl.constexpr):
+def _rank(drive, chosen, strength, units, k, punishment, BLOCK: tl.constexpr):
     """One program for each image: strike the largest current k times; the first and the last are chosen."""
     image = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
-    row = tl.load(currents + image * units + at, mask=at < units, other=-float("inf")).to(tl.float32)
+    row = tl.load(drive + image * units + at, mask=at < units, other=-float("inf")).to(tl.float32)
     first = tl.argmax(row, 0)
     tl.store(chosen + 2 * image, first.to(tl.int32))
     tl.store(strength + 2 * image, tl.max(row, 0))
