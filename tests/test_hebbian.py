@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from advlens import data, hebbian, kernels, models
+from advlens import data, hebbian, kernels, models, recipes
 from advlens.kernels import krotov_hopfield
 
 
@@ -348,6 +349,37 @@ def test_the_rectified_power_has_the_right_gradient_also_at_zero():
     x = torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64, requires_grad=True)
     gradient = torch.autograd.grad(models.RePU(4.5)(x).sum(), x)[0]
     assert gradient.tolist() == pytest.approx([0, 0, 4.5 * 2**3.5])
+
+
+def zero_gradients(name: str, test: data.Dataset, temperature: float) -> Tensor:
+    """Share of pixels where the gradient of the cross-entropy of logits / temperature is exactly 0, (N,)."""
+    model = torch.nn.Sequential(models.pretrained(name, test.name), models.Scale(1 / temperature))
+    x = test.images.clone().requires_grad_()
+    loss = torch.nn.functional.cross_entropy(model(x), test.labels, reduction="sum")
+    return (torch.autograd.grad(loss, x)[0] == 0).flatten(1).float().mean(1)
+
+
+@pytest.mark.parametrize("name", ["hebbian_bio", "hebbian_bp"])
+@pytest.mark.parametrize("dataset", ["digits", "mnist"])
+def test_both_nets_hide_their_gradient_and_a_temperature_brings_it_back(name, dataset, request):
+    test = request.getfixturevalue(dataset)[:360]
+    assert zero_gradients(name, test, 1).mean() > 0.95
+    assert (zero_gradients(name, test, 1e5) < 1).all()
+
+
+def test_features_are_learnt_before_the_readout_and_without_labels(digits):
+    """What `advlens record checkpoint-hebbian_bio-...` does before it trains the readout."""
+    sets = [digits[:200], digits[200:300]]
+    model = models.HebbianNet(hidden=20)
+    readout, prepared = recipes.learn_features(model, sets, seed=0, epochs=2, step=0.1)
+    again = models.HebbianNet(hidden=20)
+    shuffled = replace(sets[0], labels=sets[0].labels.flip(0))
+    recipes.learn_features(again, [shuffled], seed=0, epochs=2, step=0.1)
+    assert torch.equal(model[2].weight, again[2].weight), "the labels play no part"
+    for before, after in zip(sets, prepared):
+        torch.testing.assert_close(readout(after.images), model(before.images))
+        assert torch.equal(after.labels, before.labels)
+    assert [p.shape for p in readout.parameters()] == [(10, 20)], "only the readout is left to train"
 
 
 # --- input ----------------------------------------------------------------------------------------
