@@ -61,10 +61,10 @@ RECIPES = {
     # corner, and every step a jump; seen through a temperature it is smooth, and fewer epochs do.  The
     # temperature is in the loss and not in the net, whose softmax saturates as the source's does.
     "hebbian_bio-mnist": _recipe("hebbian_bio", 100, torch.optim.Adam, 1e-3, batch_size=100, temperature=1e3,
-                                 prepare=partial(learn_features, epochs=40, step=0.1)),
+                                 prepare=partial(learn_features, p=2, k=2, delta=0.4, step=0.1, epochs=40, batch_size=100)),
     "hebbian_bp-mnist": _recipe("hebbian_bp", 20, torch.optim.Adam, 1e-3, batch_size=100, temperature=1e3),
     "hebbian_bio-digits": _recipe("hebbian_bio", 60, torch.optim.Adam, 1e-3, batch_size=32, temperature=1e3,
-                                  prepare=partial(learn_features, epochs=200, step=0.1, batch_size=32)),
+                                  prepare=partial(learn_features, p=2, k=2, delta=0.4, step=0.1, epochs=200, batch_size=32)),
     "hebbian_bp-digits": _recipe("hebbian_bp", 30, torch.optim.Adam, 1e-3, batch_size=32, temperature=1e3),
     # marinelli's own way: no augmentation and no weight decay.  Not a checkpoint of the book:
     # its learning curve is the record 02-plain-vgg.
