@@ -158,7 +158,7 @@ def slow_walk(model, x, target, theta, steps):
         jacobian = torch.autograd.functional.jacobian(lambda v: model(v)[0], x).flatten(1)  # (K, n)
         alpha = sign * jacobian[target]
         beta = sign * (jacobian.sum(0) - jacobian[target])
-        free = (x < 1 if theta > 0 else x > 0).flatten()
+        free = (x < 0.99 if theta > 0 else x > 0.01).flatten()
         rise, fall = (torch.where(free, v, -math.inf)[None] for v in (alpha, -beta))
         pair = every_pair(rise, fall)[0]
         if pair[0] < 0:

@@ -42,15 +42,19 @@ def case(net, batch):
 
 
 def loop(model, image, y, palette, targeted):
-    """The oracle: (largest margin, its image), every pixel and colour one after the other."""
-    found = []
-    for row, column, colour in product(range(image.shape[1]), range(image.shape[2]), palette):
-        candidate = image.clone()
-        candidate[:, row, column] = colour
-        z = model(candidate[None])[0].detach()
-        others = torch.cat([z[:y], z[y + 1:]]).max()
-        found.append(((z[y] - others if targeted else others - z[y]).item(), candidate))
-    return max(found, key=lambda pair: pair[0])
+    """The oracle: the largest margin and its image, pixel by pixel, of the first colour that succeeds or else the last."""
+    for colour in palette:
+        found = []
+        for row, column in product(range(image.shape[1]), range(image.shape[2])):
+            candidate = image.clone()
+            candidate[:, row, column] = colour
+            z = model(candidate[None])[0].detach()
+            others = torch.cat([z[:y], z[y + 1:]]).max()
+            found.append(((z[y] - others if targeted else others - z[y]).item(), candidate))
+        margin, candidate = max(found, key=lambda pair: pair[0])
+        if margin > 0:
+            break
+    return margin, candidate
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -278,6 +282,14 @@ def test_the_exhaustive_search_costs_the_candidates_that_differ(work):
     with work(model) as done:
         assert torch.equal(one_pixel_exhaustive(model, 0 * x, torch.tensor([0, 0]), values=torch.zeros(1, 1)), 0 * x)
     assert done.forward == 2
+
+
+def test_an_image_leaves_after_the_first_colour_that_fools_it(work):
+    model = Threshold(0.6)
+    values = torch.tensor([[0.1], [0.5], [0.3], [0.9]])
+    with work(model) as done:
+        adversarial = one_pixel_exhaustive(model, torch.zeros(1, 1, 9, 9), torch.tensor([0]), values=values)
+    assert done.forward == 1 + 81 + 81 and adversarial[0, 0, 6, 2] == 0.5
 
 
 def test_parameters_get_no_gradient(net, batch):

@@ -26,11 +26,10 @@ def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, popula
 
     x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`.
     A candidate holds a place and a colour for each pixel.  The first population has
-    uniform places and colours from N(0.5, 0.5), and a child is r1 + 0.5 (r2 - r3) of three
-    other candidates, without crossover; it replaces its parent when its margin is larger
-    (the margin, since probabilities saturate; the source compares those).  Colours end at
-    0 and 1, places go round the edge.  An image leaves with its strongest candidate as
-    soon as one succeeds.
+    uniform places and colours from N(0.5, 0.5), and each candidate is challenged by
+    r1 + 0.5 (r2 - r3) of three others, without crossover: the larger margin survives (the
+    source compares probabilities, but those saturate).  An image leaves with its strongest
+    candidate as soon as one succeeds.
 
     All images share the random numbers, so with a generator the result of an image does
     not depend on its neighbours.  batch_size: candidates in one forward pass; a GPU wants more.
@@ -54,7 +53,7 @@ def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, popula
         rows = _standing(model, x, y, targeted, batch_size)  # where the images that still stand are in `result`
         x, y = x[rows], y[rows]
         genes = _first_population((population, pixels, 2 + channels), generator).to(x).expand(len(x), -1, -1, -1)
-        fitness = _fitness(model, x, y, genes, targeted, batch_size)  # (M, population)
+        fitness = _population_fitness(model, x, y, genes, targeted, batch_size)  # (M, population)
         for generation in range(generations + 1):
             value, best = fitness.max(1)
             fooled = value > 0
@@ -62,12 +61,11 @@ def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, popula
             x, y, rows, genes, fitness = (t[~fooled] for t in (x, y, rows, genes, fitness))
             if generation == generations or len(x) == 0:
                 break
-            # A shuffled circle, in which each takes the three behind it: a random triple of others.
-            circle = torch.randperm(population, generator=generator, device=_home(generator)).to(x.device)
-            genes, fitness = genes[:, circle], fitness[:, circle]
-            child = genes.roll(1, 1) + STEP * (genes.roll(2, 1) - genes.roll(3, 1))
-            child = torch.cat([child[..., :2] % 1, child[..., 2:].clamp(0, 1)], -1)
-            value = _fitness(model, x, y, child, targeted, batch_size)
+            # The order of a population means nothing: shuffle it, and each is challenged by the three behind it.
+            order = torch.randperm(population, generator=generator, device=_home(generator)).to(x.device)
+            genes, fitness = genes[:, order], fitness[:, order]
+            child = _children(genes)
+            value = _population_fitness(model, x, y, child, targeted, batch_size)
             better = value > fitness
             genes, fitness = torch.where(better[..., None, None], child, genes), torch.where(better, value, fitness)
     return result
@@ -80,27 +78,32 @@ def one_pixel_exhaustive(model: nn.Module, x: Tensor, y: Tensor, *, values: Tens
     x, y, targeted, batch_size: as in `one_pixel`.  values: the palette (V, C) in [0, 1]; by
     default the corners of the colour cube, 0 and 1 for grey, eight colours for RGB.
 
-    Returns, for each image, the candidate with the largest margin where it succeeds, else
-    the clean image.  Cost: a forward pass for each pixel and colour that differ, at most
-    V H W an image: for small images less than the evolution, and nothing is missed.
+    The colours are tried in the order of the palette, and an image leaves with its strongest
+    pixel after the first colour that fools it.  Returns images in [0, 1]; those that fail,
+    or are misclassified (on target) already, come back as they were.  Cost: a forward pass
+    for each pixel and colour that differ, at most V H W an image: for small images less
+    than the evolution, and nothing is missed.
     Raises TypeError or ValueError for input outside this contract.  Source: su2019, sec. III.
     """
     _check(x, y, batch_size)
     values = _palette(values, x)
     x = x.detach()
     result = x.clone()
+    # The middle of each pixel, in units of the image: (H W, 2).
+    middles = torch.cartesian_prod(*((torch.arange(side).to(x) + 0.5) / side for side in x.shape[2:]))
     with frozen(model), torch.no_grad():
-        for row in _standing(model, x, y, targeted, batch_size).tolist():
-            differs = (values[:, :, None, None] != x[row]).any(1)   # (V, H, W)
-            colour, *place = differs.nonzero(as_tuple=True)
-            if len(colour) == 0:
-                continue
-            # One pixel each: (1, M, 1, 2 + C), the middle of the pixel in units of the image.
-            middle = torch.stack(place, 1).add(0.5) / x.new_tensor(x.shape[2:])
-            genes = torch.cat([middle, values[colour]], 1)[None, :, None]
-            value, best = _fitness(model, x[row:row + 1], y[row:row + 1], genes, targeted, batch_size).max(1)
-            if value > 0:
-                result[row] = _paint(x[row:row + 1], genes[:, best.item()])[0]
+        rows = _standing(model, x, y, targeted, batch_size)
+        x, y = x[rows], y[rows]
+        for colour in values:
+            genes = torch.cat([middles, colour.expand(len(middles), -1)], 1)[:, None]  # (H W, 1, 2 + C)
+            differs = (x != colour[:, None, None]).any(1).flatten(1)  # (M, H W)
+            image, place = differs.nonzero(as_tuple=True)
+            fitness = torch.full_like(differs, -torch.inf, dtype=x.dtype)
+            fitness[differs] = _fitness(model, x, y, image, genes[place], targeted, batch_size)
+            value, best = fitness.max(1)
+            fooled = value > 0
+            result[rows[fooled]] = _paint(x[fooled], genes[best[fooled]])
+            x, y, rows = (t[~fooled] for t in (x, y, rows))
     return result
 
 
@@ -109,6 +112,12 @@ def _first_population(shape: tuple[int, ...], generator: torch.Generator | None)
     place = torch.rand(*shape[:-1], 2, generator=generator, device=_home(generator))
     colour = torch.randn(*shape[:-1], shape[-1] - 2, generator=generator, device=_home(generator))
     return torch.cat([place, (0.5 + 0.5 * colour).clamp(0, 1)], -1)
+
+
+def _children(genes: Tensor) -> Tensor:
+    """r1 + 0.5 (r2 - r3) of the three candidates behind each, (M, P, pixels, 2 + C); places go round the edge, colours stop at it."""
+    child = genes.roll(1, 1) + STEP * (genes.roll(2, 1) - genes.roll(3, 1))
+    return torch.cat([child[..., :2] % 1, child[..., 2:].clamp(0, 1)], -1)
 
 
 def _home(generator: torch.Generator | None) -> torch.device:
@@ -127,15 +136,19 @@ def _paint(x: Tensor, genes: Tensor) -> Tensor:
     return x
 
 
-def _fitness(model, x: Tensor, y: Tensor, genes: Tensor, targeted: bool, batch_size: int) -> Tensor:
-    """How far each candidate (M, P) is past the boundary: positive where it succeeds."""
-    candidates = torch.arange(len(x) * genes.shape[1], device=x.device)
-    values = []
-    for part in candidates.split(batch_size):
-        image, genome = part // genes.shape[1], part % genes.shape[1]
-        values.append(margin(model(_paint(x[image], genes[image, genome])), y[image]))
-    values = torch.cat(values).view(genes.shape[:2])
+def _fitness(model, x: Tensor, y: Tensor, image: Tensor, genes: Tensor, targeted: bool, batch_size: int) -> Tensor:
+    """How far each candidate is past the boundary, (B,), positive where it succeeds: genes (B, pixels, 2 + C) on x[image]."""
+    values = x.new_empty(len(image))
+    for start in range(0, len(image), batch_size):
+        part = slice(start, start + batch_size)
+        values[part] = margin(model(_paint(x[image[part]], genes[part])), y[image[part]])
     return -values if targeted else values
+
+
+def _population_fitness(model, x: Tensor, y: Tensor, genes: Tensor, targeted: bool, batch_size: int) -> Tensor:
+    """As `_fitness`, (M, P), for P candidates of each image: genes (M, P, pixels, 2 + C)."""
+    image = torch.arange(len(x), device=x.device).repeat_interleave(genes.shape[1])
+    return _fitness(model, x, y, image, genes.flatten(0, 1), targeted, batch_size).view(genes.shape[:2])
 
 
 def _standing(model, x: Tensor, y: Tensor, targeted: bool, batch_size: int) -> Tensor:
