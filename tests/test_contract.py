@@ -1,0 +1,297 @@
+"""The contract that every attack keeps, whoever wrote it: one suite over all that attacks/__init__ exports.
+
+Budgets are small: what the attacks find is tested in their own files.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from advlens import attacks
+from advlens.attacks import BPDA, EOT
+from advlens.evaluation import evaluate, logits
+from advlens.geometry import ZeroGradientWarning
+from advlens.inputs import ProbabilitiesWarning
+
+CLASSES = 5
+start = lambda: torch.Generator().manual_seed(0)
+
+FIXED_BUDGET = {
+    "fgsm": partial(attacks.fgsm, eps=0.2),
+    "fgm": partial(attacks.fgm, eps=1.0),
+    "bim": partial(attacks.bim, eps=0.2, steps=4),
+    "pgd": partial(attacks.pgd, eps=0.2, steps=4, random_start=False),
+}
+MINIMUM_NORM = {
+    "carlini_wagner": partial(attacks.carlini_wagner, steps=20, searches=3),
+    "ddn": partial(attacks.ddn, steps=20),
+    "deepfool": partial(attacks.deepfool, steps=20),
+    "lbfgs": partial(attacks.lbfgs, steps=10, searches=4),
+    "one_pixel": lambda *a, **k: attacks.one_pixel(*a, pixels=3, population=20, generations=5, generator=start(), **k),
+    "one_pixel_exhaustive": partial(attacks.one_pixel_exhaustive, values=torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])),
+}
+# JSMA has its own target; here, the class after the label.
+JSMA = {"jsma": lambda model, x, y: attacks.jsma(model, x, y, target=(y + 1) % CLASSES, gamma=0.5)}
+ALL = FIXED_BUDGET | MINIMUM_NORM | JSMA
+WRAPPERS = {"BPDA", "EOT", "mask_image"}  # no attacks on images: tests/test_adaptive.py, tests/test_universal.py
+GRADIENT_FREE = {"one_pixel", "one_pixel_exhaustive"}
+UNTARGETED_ONLY = {"deepfool"}
+SCALE_FREE = ["carlini_wagner", "ddn", "deepfool", "one_pixel", "one_pixel_exhaustive", "jsma"]  # the others may use cross-entropy
+
+
+def over(names):
+    return pytest.mark.parametrize("name", list(names))
+
+
+@pytest.fixture
+def case(net, batch):
+    """In double precision, so that rounding decides nothing; all images but the last are classified right."""
+    net, x = net.double(), batch[0].double()
+    y = logits(net, x).argmax(1)
+    y[-1] = (y[-1] + 1) % CLASSES
+    return net, x, y
+
+
+def same(a, b, tolerance=1e-7):
+    torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
+
+
+def test_every_export_is_held_to_the_contract():
+    assert set(attacks.__all__) - WRAPPERS == set(ALL)
+
+
+# --- what comes back -----------------------------------------------------------------
+
+@over(ALL)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_images_come_back_as_images(name, dtype, net, batch):
+    """Box, shape, type and device; no graph, no memory shared with x; x and the global generator untouched."""
+    net, x = net.to(dtype), batch[0].to(dtype)
+    x[3:5] = x[3:5].round()  # PEERS 2: nothing but 0 and 1
+    y = logits(net, x).argmax(1)
+    before, state = x.clone(), torch.get_rng_state()
+    adversarial = ALL[name](net, x, y)
+    assert adversarial.shape == x.shape and adversarial.dtype == dtype and adversarial.device == x.device
+    assert torch.isfinite(adversarial).all() and 0 <= adversarial.min() and adversarial.max() <= 1
+    assert not adversarial.requires_grad and adversarial.data_ptr() != x.data_ptr()
+    assert (adversarial != x).flatten(1).any(1).sum() >= 2, "the attack did not move: the other tests show nothing"
+    assert torch.equal(x, before) and torch.equal(torch.get_rng_state(), state)
+
+
+@over(MINIMUM_NORM | JSMA)
+def test_an_image_comes_back_fooled_or_clean(name, case):
+    """PEERS 4: a failure is the clean image, not the last try."""
+    net, x, y = case
+    adversarial = ALL[name](net, x, y)
+    same_as_clean = (adversarial == x).flatten(1).all(1)
+    if name == "jsma":
+        success = evaluate(net, x, adversarial, (y + 1) % CLASSES, targeted=True).success
+    else:
+        success = evaluate(net, x, adversarial, y).success
+    assert (success | same_as_clean).all()
+
+
+@over(MINIMUM_NORM)
+@pytest.mark.parametrize("targeted", [False, True])
+def test_what_already_succeeds_comes_back_unchanged(name, targeted, case):
+    net, x, _ = case
+    if targeted and name in UNTARGETED_ONLY:
+        return
+    y = (logits(net, x).argmax(1) + (not targeted)) % CLASSES
+    assert torch.equal(ALL[name](net, x, y, **({"targeted": True} if targeted else {})), x)
+
+
+def test_jsma_leaves_alone_what_is_the_target_already(case):
+    net, x, _ = case
+    y = (logits(net, x).argmax(1) - 1) % CLASSES
+    assert torch.equal(ALL["jsma"](net, x, y), x)
+
+
+# --- per sample ------------------------------------------------------------------------
+
+@over(ALL)
+def test_neighbours_change_nothing(name, case):
+    """PEERS 3, 14: a permuted batch gives permuted results, and a batch of 1 the row of a batch of 8."""
+    net, x, y = case
+    together = ALL[name](net, x, y)
+    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+    same(ALL[name](net, x[order], y[order]), together[order])
+    for i in (0, 4, 7):
+        same(ALL[name](net, x[i:i + 1], y[i:i + 1]), together[i:i + 1])
+
+
+@over(ALL)
+def test_an_attack_is_repeatable_and_judges_the_net_at_rest(name, case):
+    """PEERS 11: dropout in training mode would change the second run."""
+    net, x, y = case
+    first = ALL[name](net.train(), x, y)
+    assert torch.equal(ALL[name](net.eval(), x, y), first)
+
+
+@over(ALL)
+def test_an_attack_works_inside_no_grad_and_on_images_that_want_a_gradient(name, case):
+    net, x, y = case
+    expected = ALL[name](net, x, y)
+    with torch.no_grad():
+        assert torch.equal(ALL[name](net, x, y), expected)
+    wanting = x.clone().requires_grad_()
+    result = ALL[name](net, wanting, y)
+    assert torch.equal(result, expected) and not result.requires_grad and wanting.grad is None
+
+
+class After(nn.Module):
+    """A net and a function of its logits."""
+
+    def __init__(self, model, function):
+        super().__init__()
+        self.model, self.function = model, function
+
+    def forward(self, x):
+        return self.function(self.model(x))
+
+
+@over(ALL)
+def test_a_constant_added_to_the_logits_changes_nothing(name, case):
+    """PEERS 1."""
+    net, x, y = case
+    plain = ALL[name](net, x, y)
+    for c in (-100.0, 100.0):
+        same(ALL[name](After(net, lambda z: z + c), x, y), plain, 1e-5)
+
+
+@over(SCALE_FREE)
+def test_confident_logits_change_nothing(name, case):
+    """PEERS 6."""
+    net, x, y = case
+    same(ALL[name](After(net, lambda z: 100 * z), x, y), ALL[name](net, x, y), 1e-5)
+
+
+# --- the model -------------------------------------------------------------------------
+
+def state_of(net):
+    return ([m.training for m in net.modules()], [p.requires_grad for p in net.parameters()], [p.grad for p in net.parameters()],
+            [v.tolist() for v in net.state_dict().values()])
+
+
+@over(ALL)
+def test_the_model_is_left_as_it_was(name, net, batch):
+    """PEERS 10, 11: the mode of every submodule, frozen weights, no parameter gradients, running statistics."""
+    net[2].eval()
+    net[6].weight.requires_grad_(False)
+    before = state_of(net)
+    ALL[name](net, *batch)
+    assert state_of(net) == before
+
+
+@over(ALL)
+def test_the_model_is_left_as_it_was_after_an_exception(name, net, batch):
+    net[2].eval()
+    net[6].weight.requires_grad_(False)
+    before, looks = state_of(net), []
+
+    def breaks(z):
+        looks.append(1)
+        if len(looks) == 2 or name in ("fgsm", "fgm"):
+            raise KeyError("broken in the middle of an attack")
+        return z
+
+    y = logits(net, batch[0]).argmax(1)
+    with pytest.raises(KeyError):
+        ALL[name](After(net, breaks), batch[0], y)
+    assert state_of(net) == before
+
+
+@over(ALL)
+def test_parameters_want_no_gradient_while_the_attack_runs(name, net, batch):
+    """PEERS 10: weight gradients cost about a quarter more."""
+    wanted, y = [], logits(net, batch[0]).argmax(1)
+    net.register_forward_pre_hook(lambda module, inputs: wanted.extend(p.requires_grad or module.training for p in module.parameters()))
+    ALL[name](net, batch[0], y)
+    assert wanted and not any(wanted)
+
+
+class Constant(nn.Module):
+    """Logits that no longer depend on the image."""
+
+    def forward(self, x):
+        return torch.linspace(1, 0, CLASSES).to(x).expand(len(x), CLASSES) + 0 * x.sum((1, 2, 3))[:, None]
+
+
+@over(ALL)
+def test_a_zero_gradient_gives_finite_images_and_a_warning(name, batch, recwarn):
+    """PEERS 9."""
+    x = batch[0]
+    adversarial = ALL[name](Constant(), x, torch.zeros(len(x), dtype=torch.int64))
+    assert torch.isfinite(adversarial).all() and 0 <= adversarial.min() and adversarial.max() <= 1
+    if name not in FIXED_BUDGET:
+        assert torch.equal(adversarial, x)
+    warned = [w for w in recwarn if issubclass(w.category, ZeroGradientWarning)]
+    assert bool(warned) == (name not in GRADIENT_FREE)
+
+
+@over(ALL)
+@pytest.mark.parametrize("wrap", [
+    lambda net: BPDA(net, lambda x: (x * 15).round() / 15),
+    lambda net: EOT(net, lambda x, g: x + 0.05 * torch.randn(x.shape[1:], generator=g).to(x), 3),
+], ids=["bpda", "eot"])
+def test_adaptive_wrappers_are_models(name, wrap, case):
+    """What holds for a model holds for a wrapped one: box, neighbours, repeatable, success as judged again."""
+    net, x, _ = case
+    model = wrap(net)
+    y = logits(model, x).argmax(1)
+    adversarial = ALL[name](model, x, y)
+    assert 0 <= adversarial.min() and adversarial.max() <= 1 and (adversarial != x).any()
+    same(ALL[name](model, x[2:3], y[2:3]), adversarial[2:3])
+    assert torch.equal(ALL[name](model, x, y), adversarial)
+    if name in MINIMUM_NORM:
+        assert (evaluate(model, x, adversarial, y).success | (adversarial == x).flatten(1).all(1)).all()
+
+
+# --- input outside the contract ------------------------------------------------------------
+
+@over(ALL)
+def test_probabilities_are_noticed(name, case):
+    """PEERS 13."""
+    net, x, y = case
+    with pytest.warns(ProbabilitiesWarning, match="remove the softmax"):
+        ALL[name](After(net, lambda z: z.softmax(1)), x, y)
+
+
+WRONG = {
+    "integer images": (dict(x=torch.zeros(8, 2, 6, 6, dtype=torch.uint8)), TypeError, "x is torch.uint8"),
+    "no tensor": (dict(x=[[0.5]]), TypeError, "x is a list"),
+    "one image": (dict(x=torch.zeros(2, 6, 6)), ValueError, r"x has shape \(2, 6, 6\)"),
+    "empty batch": (dict(x=torch.zeros(0, 2, 6, 6), y=torch.zeros(0, dtype=torch.int64)), ValueError, "x is empty"),
+    "NaN": (dict(x=torch.full((8, 2, 6, 6), torch.nan)), ValueError, "x holds NaN"),
+    "infinite": (dict(x=torch.full((8, 2, 6, 6), torch.inf)), ValueError, "x lies in"),
+    "bytes as floats": (dict(x=torch.full((8, 2, 6, 6), 255.0)), ValueError, r"x lies in \[255, 255\]"),
+    "one label": (dict(y=torch.zeros(1, dtype=torch.int64)), ValueError, r"y has shape \(1,\) for 8 images"),
+    "one-hot labels": (dict(y=torch.zeros(8, 5, dtype=torch.int64)), ValueError, r"y has shape \(8, 5\)"),
+    "float labels": (dict(y=torch.zeros(8)), TypeError, "y is torch.float32"),
+    "negative label": (dict(y=torch.full((8,), -1)), ValueError, "y holds -1"),
+    "unknown class": (dict(y=torch.full((8,), 5)), ValueError, "5.*the model has 5 classes"),
+}
+
+
+@over(ALL)
+@pytest.mark.parametrize("change, error, message", WRONG.values(), ids=WRONG.keys())
+def test_wrong_input_gets_one_clear_error(name, change, error, message, net, batch):
+    given = dict(x=batch[0], y=batch[1]) | change
+    before = state_of(net)
+    with pytest.raises(error, match=message):
+        ALL[name](net, given["x"], given["y"])
+    assert state_of(net) == before
+
+
+@over(ALL)
+@pytest.mark.parametrize("function, message", [
+    (lambda z: z[:, 0], r"the model returns shape \(8,\) for 8 images"),
+    (lambda z: z * torch.nan, "the model returns NaN"),
+], ids=["no classes", "NaN"])
+def test_a_model_outside_the_contract_gets_one_clear_error(name, function, message, net, batch):
+    with pytest.raises(ValueError, match=message):
+        ALL[name](After(net, function), *batch)
