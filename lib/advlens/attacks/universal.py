@@ -1,7 +1,8 @@
 """One image, every class: which class a net sees depends on the part that is hidden.
 
->>> masks = stripes(3, 6, 6)
+>>> masks = stripes(3, 6)
 >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 3))
+>>> _ = net[1].weight.data.copy_(3 - 4.0 * masks.flatten(1))  # class k: stripe k is dark, the others are bright
 >>> found = mask_image(net, masks, channels=1, generator=torch.Generator().manual_seed(0))
 >>> found.image.shape, found.success.tolist()
 (torch.Size([1, 1, 6, 6]), [True, True, True])
