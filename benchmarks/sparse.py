@@ -1,11 +1,13 @@
 """JSMA and one pixel against other libraries: `python benchmarks/sparse.py`.
 
-Goal: at least 3 times faster than the fastest correct peer at equal success.  JSMA walks
-the same steps on all sides, so success and number of pixels agree with torchattacks;
-ART takes the two largest gradients, which is another and weaker attack.  One pixel: the
-evolutions have the same number of candidates; the exhaustive search needs fewer and
-finds at least as much.  Few images fall to one pixel, so those nearest to the boundary
-are attacked: there the success of the sides differs, if it does.
+Goal: at least 3 times faster than the fastest correct peer at equal success.  JSMA takes
+the same steps as torchattacks, so success and number of pixels agree; ART takes the two
+pixels in which the target's logit rises fastest, which is another attack (and on LeNet
+needs fewer pixels: the sum of all other logits does not have to fall).  One pixel: the
+evolutions have the same number of candidates and generations; the exhaustive search
+finds at least as much with fewer candidates.  Few images fall to one pixel, so the
+images stand near the boundary: there the success of the sides differs, if it does.
+ART calls the layers of a net itself, so its passes are not counted.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from advlens.attacks import jsma, one_pixel, one_pixel_exhaustive
 from advlens.evaluation import evaluate
 
 STEPS = 40             # of JSMA, two features each
-POPULATION, GENERATIONS = 399, 20  # ART's population is the largest multiple of 3 below 400
+POPULATION, GENERATIONS = 399, 10  # ART's population is the largest multiple of 3 below 400
 
 
 def art_classifier(model, x):
@@ -63,7 +65,7 @@ def table(images: int = 20, repetitions: int = 3) -> str:
     test = data.load("mnist", "test", fallback="digits")[:1000]
     model = models.pretrained("lenet", test.name)
     margin = evaluate(model, test.images, test.images, test.labels).margin
-    near = margin.masked_fill(margin > 0, -torch.inf).topk(images).indices
+    near = margin.masked_fill(margin > 0, -torch.inf).topk(4 * images).indices[::4]
     return "\n".join([jsma_table(model, test.images[:images], test.labels[:images], repetitions),
                       one_pixel_table(model, test.images[near], test.labels[near], repetitions)])
 

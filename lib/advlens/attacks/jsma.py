@@ -58,7 +58,9 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
             x.requires_grad_(step < steps)
             logits = model(x)
             if step == 0:
-                check_logits(logits, x, torch.maximum(y, target))
+                check_logits(logits, x, y)
+                if target.max() >= logits.shape[1]:
+                    raise ValueError(f"target holds {target.max().item()}, but the model has {logits.shape[1]} classes (0 to {logits.shape[1] - 1})")
             reached = logits.argmax(1) == target
             result[rows[reached]] = x.detach()[reached]
             if step == steps or reached.all():
