@@ -99,13 +99,15 @@ class Audit(NamedTuple):
         """One sentence, and the reason of each diagnostic that failed."""
         if self.passed:
             return "No sign of a masked gradient."
-        return "\n".join(["The gradient is masked: robustness measured with it is not real.", *(f"- {f.reason}" for f in self.findings if not f.passed)])
+        reasons = (f"- {f.reason}" for f in self.findings if not f.passed)
+        return "\n".join(["The gradient is masked: robustness measured with it is not to be believed.", *reasons])
 
     def __str__(self) -> str:
-        rows = [f"{'ok' if f.passed else 'FLAG':<6}{f.name:<36}{f.share.value:>7.1%}   {f.share.low:.1%} to {f.share.high:.1%}" for f in self.findings]
-        attacks = ", ".join(f"{name} {rate.value:.0%}" for name, rate in self.success.items())
-        return "\n".join([f"{'':<6}{'share of images where':<36}{'':>7}   95 %", *rows,
-                          f"success at eps = {self.eps:.3g}, n = {self.findings[0].share.n}: {attacks}", self.verdict])
+        row = "{:<5}{:<33}{:>7}   {}".format
+        lines = [row("ok" if f.passed else "FLAG", f.name, f"{f.share.value:.1%}", f"{f.share.low:.1%} to {f.share.high:.1%}") for f in self.findings]
+        attacks = ", ".join(f"{name} {share.value:.0%}" for name, share in self.success.items())
+        n = self.findings[0].share.n
+        return "\n".join([row("", "share of images with", "", "95 %"), *lines, f"success at eps = {self.eps:.3g}, n = {n}: {attacks}", self.verdict])
 
 
 def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -225,14 +227,17 @@ def audit(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | None = None, o
     """Does this model only hide its gradient?  A set of diagnostics, each of which an honest net passes.
 
     x, y: about 100 images (N, C, H, W) in [0, 1] and labels (N,); those that are classified
-    right are used, in one batch.  eps: radius of the l-infinity ball, by default one at which about half the
-    images fall.  other: a second net, whose adversarial examples must not beat the white box.
-    A diagnostic fails when the share of images that it marks is above `tolerance`
-    beyond chance (its whole 95 % interval is).
+    right are used, in one batch.  eps: radius of the l-infinity ball, by default one at
+    which about half the images fall.  other: a second net; adversarial examples for it
+    must not beat the white box.  steps: of each PGD.  A diagnostic fails when the share
+    of images that it marks lies above `tolerance` with its whole 95 % interval.
+    A pass is no proof of robustness: it only says that these attacks were not fooled.
     Raises TypeError or ValueError for input outside the contract, and when no image is
     classified right.  Source: athalye2018, sec. 3.1; carlini2019; belaustegui2022, 3.2.
     """
     check_amount(tolerance, "tolerance")
+    if eps is not None:
+        check_amount(eps, "eps", above_zero=True)
     right = _right(model, x, y)
     if not right.any():
         raise ValueError(f"the model classifies none of the {len(x)} images right: there is nothing to audit")
