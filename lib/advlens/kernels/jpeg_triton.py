@@ -1,0 +1,195 @@
+"""`jpeg` in Triton: colours, transforms, quantisation and back, with the pixels on the chip all the while.
+
+A program takes a tile of 32x32 pixels.  A transform along one axis is a product with a
+32x32 matrix that holds the 8x8 one four times on its diagonal.  Grey images and 4:4:4 go
+in one pass.  With 4:2:0 the interpolation of the colours needs pixels of neighbouring
+blocks, so there are two passes: the first writes the decoded Y, Cb and Cr as bytes, 1.5
+for each pixel (reading and writing an image takes 24), the second interpolates and mixes.
+
+The roundings are those of the twin.  Where float32 has too few bits for a product, the
+order of its sum can decide a rounding: about one pixel in 10,000 differs, by a level or two.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from advlens.kernels.jpeg import DCT
+
+TILE = 32
+DTYPES = (torch.float32, torch.bfloat16)
+UNIT = tl.constexpr(2.0**-16)  # the colours' constants are whole numbers of it
+
+
+def round_trip(x: Tensor, luminance: Tensor, chrominance: Tensor, *, subsample: bool) -> Tensor:
+    """As `jpeg.round_trip`, for float32 and bfloat16."""
+    n, channels, height, width = x.shape
+    if channels not in (1, 3):
+        raise ValueError(f"x has {channels} channels; JPEG codes 1 or 3")
+    if x.dtype not in DTYPES:
+        raise ValueError(f"x is {x.dtype}; the kernel takes float32 and bfloat16, advlens.kernels.jpeg also float64")
+    if x.device.type != "cuda" and isinstance(_planes, triton.runtime.JITFunction):
+        raise ValueError(f"x is on {x.device}; the kernel runs on a GPU, advlens.kernels.jpeg everywhere")
+    x, out = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
+    dct = torch.tensor(DCT, dtype=torch.float32, device=x.device) / 8192
+    tables = torch.stack([luminance, chrominance]).to(x.device, torch.float32)
+    across = triton.cdiv(width, TILE)
+    tiles = triton.cdiv(height, TILE) * across
+    if channels == 1 or not subsample:
+        _planes[(n * tiles,)](x, out, dct, tables, height, width, tiles, across, CHANNELS=channels, TILE=TILE)
+        return out
+    y = torch.empty(n, height, width, dtype=torch.uint8, device=x.device)
+    c = torch.empty(n, 2, (height + 1) // 2, (width + 1) // 2, dtype=torch.uint8, device=x.device)
+    _subsampled[(n * tiles,)](x, y, c, dct, tables, height, width, tiles, across, TILE=TILE)
+    _interpolated[(n * tiles,)](y, c, out, height, width, tiles, across, NARROW=width <= 4, TILE=TILE)
+    return out
+
+
+@triton.jit
+def _planes(x, out, dct, tables, height, width, tiles, across, CHANNELS: tl.constexpr, TILE: tl.constexpr):
+    """Grey images, and colours at full resolution."""
+    n, row, column = _where(tiles, across, TILE)
+    rows, columns = row + tl.arange(0, TILE)[:, None], column + tl.arange(0, TILE)[None, :]
+    # Beyond the edge the last row and column go on.
+    at = tl.minimum(rows, height - 1) * width + tl.minimum(columns, width - 1)
+    to, inside = rows * width + columns, (rows < height) & (columns < width)
+    size = height * width
+    x += n * CHANNELS * size
+    out += n * CHANNELS * size
+    if CHANNELS == 1:
+        grey = _coded(_levels(x + at), dct, tables, TILE)
+        tl.store(out + to, _pixel(grey), inside)
+    else:
+        y, cb, cr = _to_ycc(_levels(x + at), _levels(x + size + at), _levels(x + 2 * size + at))
+        y = _coded(y, dct, tables, TILE)
+        cb = _coded(cb, dct, tables + 64, TILE)
+        cr = _coded(cr, dct, tables + 64, TILE)
+        _store_rgb(out, to, size, inside, y, cb, cr)
+
+
+@triton.jit
+def _subsampled(x, y, c, dct, tables, height, width, tiles, across, TILE: tl.constexpr):
+    """Decoded Y at full and Cb, Cr at half resolution, as bytes."""
+    n, row, column = _where(tiles, across, TILE)
+    size = height * width
+    x += n * 3 * size
+    rows, columns = row + tl.arange(0, TILE)[:, None], column + tl.arange(0, TILE)[None, :]
+    at = tl.minimum(rows, height - 1) * width + tl.minimum(columns, width - 1)
+    luminance, _, _ = _to_ycc(_levels(x + at), _levels(x + size + at), _levels(x + 2 * size + at))
+    luminance = _coded(luminance, dct, tables, TILE)
+    tl.store(y + n * size + rows * width + columns, luminance.to(tl.uint8), (rows < height) & (columns < width))
+
+    HALF: tl.constexpr = TILE // 2
+    half_height, half_width = (height + 1) // 2, (width + 1) // 2
+    rows, columns = row // 2 + tl.arange(0, HALF)[:, None], column // 2 + tl.arange(0, HALF)[None, :]
+    last = tl.minimum(rows, half_height - 1)  # below the edge the last row of means goes on, right of it the last pixel
+    cb, cr = tl.zeros((HALF, HALF), tl.float32), tl.zeros((HALF, HALF), tl.float32)
+    for corner in tl.static_range(4):  # the tile was just read: these loads come from the cache
+        at = tl.minimum(2 * last + corner // 2, height - 1) * width + tl.minimum(2 * columns + corner % 2, width - 1)
+        _, blue, red = _to_ycc(_levels(x + at), _levels(x + size + at), _levels(x + 2 * size + at))
+        cb += blue
+        cr += red
+    ties = 1.0 + columns % 2  # a tie goes up in every second column
+    cb = _coded(tl.floor((cb + ties) * 0.25), dct, tables + 64, HALF)
+    cr = _coded(tl.floor((cr + ties) * 0.25), dct, tables + 64, HALF)
+    half_size = half_height * half_width
+    to, inside = n * 2 * half_size + rows * half_width + columns, (rows < half_height) & (columns < half_width)
+    tl.store(c + to, cb.to(tl.uint8), inside)
+    tl.store(c + to + half_size, cr.to(tl.uint8), inside)
+
+
+@triton.jit
+def _interpolated(y, c, out, height, width, tiles, across, NARROW: tl.constexpr, TILE: tl.constexpr):
+    """Cb and Cr enlarged, and the colours mixed."""
+    n, row, column = _where(tiles, across, TILE)
+    rows, columns = row + tl.arange(0, TILE)[:, None], column + tl.arange(0, TILE)[None, :]
+    size, inside = height * width, (rows < height) & (columns < width)
+    half_height, half_width = (height + 1) // 2, (width + 1) // 2
+    half_size = half_height * half_width
+    near_row, near_column = rows // 2, columns // 2
+    # The other of the two nearest: before an even row, after an odd one.
+    far_row = tl.minimum(tl.maximum(near_row - 1 + 2 * (rows % 2), 0), half_height - 1)
+    far_column = tl.minimum(tl.maximum(near_column - 1 + 2 * (columns % 2), 0), half_width - 1)
+    if NARROW:
+        far_row, far_column = near_row, near_column
+    nn, nf = near_row * half_width + near_column, near_row * half_width + far_column
+    fn, ff = far_row * half_width + near_column, far_row * half_width + far_column
+    blue = c + n * 2 * half_size
+    cb, cr = _enlarged(blue, nn, nf, fn, ff, columns, inside), _enlarged(blue + half_size, nn, nf, fn, ff, columns, inside)
+    to = rows * width + columns
+    luminance = tl.load(y + n * size + to, inside, 0).to(tl.float32)
+    _store_rgb(out + n * 3 * size, to, size, inside, luminance, cb, cr)
+
+
+@triton.jit
+def _where(tiles, across, TILE: tl.constexpr):
+    """Image, in 64 bits since a batch can exceed 2^31 pixels, and first row and column of this program's tile."""
+    program = tl.program_id(0)
+    tile = program % tiles
+    return (program // tiles).to(tl.int64), tile // across * TILE, tile % across * TILE
+
+
+@triton.jit
+def _levels(pointers):
+    """Pixels in [0, 1] -> whole numbers 0 to 255.  Ties go to the even number, as in the twin."""
+    level = tl.load(pointers).to(tl.float32) * 255
+    up = tl.floor(level + 0.5)
+    return tl.where((up - level == 0.5) & (up % 2 == 1), up - 1, up)
+
+
+@triton.jit
+def _to_ycc(r, g, b):
+    y = tl.floor((19595 * r + 38470 * g + 7471 * b) * UNIT + 0.5)
+    cb = tl.floor((32768 * b - 11058 * r - 21710 * g) * UNIT + (128.5 - UNIT))
+    cr = tl.floor((32768 * r - 27439 * g - 5329 * b) * UNIT + (128.5 - UNIT))
+    return y, cb, cr
+
+
+@triton.jit
+def _store_rgb(out, to, size, inside, y, cb, cr):
+    cb -= 128
+    cr -= 128
+    r = y + tl.floor(cr * 91881 * UNIT + 0.5)
+    g = y + tl.floor((cb * -22554 - cr * 46802) * UNIT + 0.5)
+    b = y + tl.floor(cb * 116130 * UNIT + 0.5)
+    tl.store(out + to, _pixel(_byte(r)), inside)
+    tl.store(out + to + size, _pixel(_byte(g)), inside)
+    tl.store(out + to + 2 * size, _pixel(_byte(b)), inside)
+
+
+@triton.jit
+def _pixel(byte):
+    return tl.div_rn(byte, tl.full(byte.shape, 255.0, tl.float32))  # `/` is not correctly rounded on a GPU
+
+
+@triton.jit
+def _byte(value):
+    return tl.minimum(tl.maximum(value, 0.0), 255.0)
+
+
+@triton.jit
+def _enlarged(c, nn, nf, fn, ff, columns, inside):
+    """9, 3, 3 and 1 sixteenths of the four nearest; a tie goes up in even columns."""
+    total = 9 * tl.load(c + nn, inside, 0).to(tl.float32) + 3 * tl.load(c + nf, inside, 0).to(tl.float32) \
+        + 3 * tl.load(c + fn, inside, 0).to(tl.float32) + tl.load(c + ff, inside, 0).to(tl.float32)
+    return tl.floor((total + 8 - columns % 2) * 0.0625)
+
+
+@triton.jit
+def _coded(tile, dct, table, SIZE: tl.constexpr):
+    """The bytes that come back for a tile (SIZE, SIZE) of blocks: the four products of the twin, two from each side."""
+    i, j = tl.arange(0, SIZE)[:, None], tl.arange(0, SIZE)[None, :]
+    block = i // 8 == j // 8
+    transform = tl.load(dct + i % 8 * 8 + j % 8, block, 0.0)  # one 8x8 DCT for each block, on the diagonal
+    back = tl.load(dct + j % 8 * 8 + i % 8, block, 0.0)       # its transpose
+    step = tl.load(table + i % 8 * 8 + j % 8)
+    # float32 all through: the tensor cores' short numbers would change the roundings.
+    t = tl.floor(tl.dot(tile - 128, back * 4, input_precision="ieee") + 0.5)
+    t = tl.floor(tl.dot(transform * 0.25, t, input_precision="ieee") + 0.5)
+    q = tl.div_rn(t, 8 * step)
+    q = tl.where(q < 0, -tl.floor(0.5 - q), tl.floor(0.5 + q))  # what the file would hold
+    t = tl.floor(tl.dot(back * 4, q * step, input_precision="ieee") + 0.5)
+    return _byte(tl.floor(tl.dot(t, transform * 0.03125, input_precision="ieee") + 128.5))
