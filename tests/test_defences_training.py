@@ -236,9 +236,14 @@ def test_a_relu_net_is_warned_about_and_still_learns_from_the_penalty(some):
         _, _, gradients = step(objective, model, *some)
         step(objective, model, *some)
     assert len(caught) == 1, "once, not at each step"
-    assert "test_defences_training" in caught[0].filename
     _, _, plain = step(training.plain, model, *some)
     assert all((a - b).abs().max() > 1e-4 for a, b in zip(gradients[0::2], plain[0::2])), "the penalty pulls at both matrices of weights"
+
+
+def test_the_warning_points_at_the_call_of_fit(train):
+    with pytest.warns(penalties.NoCurvatureWarning) as caught:
+        fit(dense(nn.ReLU), train[:32], objective=penalties.gradient_magnitude())
+    assert caught[0].filename == __file__
 
 
 def test_what_a_relu_net_loses_is_the_second_derivative_of_its_activations(some):

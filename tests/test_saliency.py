@@ -122,6 +122,13 @@ def test_a_real_relu_net_is_refused_and_a_smooth_one_is_not(lenet, fully_connect
     assert pixel_interactions(fully_connected, x, torch.full((4, 2), 14)).abs().amax((1, 2, 3)).gt(0).all()
 
 
+def test_a_smooth_net_whose_output_is_silent_has_no_interactions_and_no_error(images, pixels):
+    """A counting net that ends in a ReLU answers 0 once everything has been counted: that is no piecewise linear net."""
+    silent = nn.Sequential(smooth(), nn.ReLU())
+    nn.init.constant_(silent[0][5].bias, -100.0)
+    assert not pixel_interactions(silent, images, pixels).any()
+
+
 @pytest.mark.parametrize("activation", [nn.Softplus, nn.Sigmoid, nn.GELU, nn.SiLU])
 def test_smooth_nets_are_seen_to_be_smooth(activation, images):
     assert not is_piecewise_linear(smooth(activation), images)

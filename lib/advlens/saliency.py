@@ -84,8 +84,8 @@ def pixel_interactions(model: nn.Module, x: Tensor, pixels: Tensor, y: Tensor | 
     max over channels of |d output / d pixel|, for the output of class y or, without y, the
     sum of all outputs; the result is the gradient of that saliency.  Needs smooth
     activations.  Cost: forward, backward, and a backward pass through both.
-    Raises ValueError where every second derivative is exactly 0; TypeError or ValueError for
-    input outside the contract.  Source: cutilli2021, part 1 ("network whisperer").
+    Raises ValueError where there is saliency and every second derivative is exactly 0;
+    TypeError or ValueError for input outside the contract.  Source: cutilli2021, part 1 ("network whisperer").
     """
     _check(x, y)
     _check_pixels(pixels, x)
@@ -95,10 +95,9 @@ def pixel_interactions(model: nn.Module, x: Tensor, pixels: Tensor, y: Tensor | 
         slope, = torch.autograd.grad(_score(model, point, y).sum(), point, create_graph=True)
         saliency = slope[torch.arange(len(x), device=x.device), :, row, column].abs().amax(1)  # (N,)
         result = _gradient_or_zero(saliency.sum(), point)
-    if not result.any():
-        raise ValueError(f"every second derivative of {type(model).__name__} is exactly 0 on these images. A piecewise linear net "
-                         "(ReLU, max pooling) has none anywhere; a saturated net, or a pixel without influence, has none there. "
-                         "Use smooth activations such as nn.Softplus")
+    if saliency.any() and not result.any():  # a slope, and no curvature
+        raise ValueError(f"every second derivative of {type(model).__name__} is exactly 0 on these images: it is piecewise linear "
+                         "(ReLU, max pooling). Use smooth activations such as nn.Softplus")
     return result
 
 

@@ -62,4 +62,4 @@ def _warn_without_curvature(model: nn.Module, x: Tensor) -> None:
         warnings.warn(f"the logits of {type(model).__name__} have no second derivative on these images (ReLU, max pooling): the penalty flattens "
                       "the linear regions that the training images lie in, through the weights, and sees nothing of how the "
                       "slope changes beside them. Smooth activations such as nn.Softplus bring those terms back.",
-                      NoCurvatureWarning, stacklevel=4)
+                      NoCurvatureWarning, stacklevel=5)  # whoever called `fit`
