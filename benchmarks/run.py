@@ -1,11 +1,22 @@
-"""All benchmarks, one after the other: `python benchmarks/run.py` (about ten minutes).
+"""All benchmarks, one after the other: `python benchmarks/run.py` (about half an hour), or those that are named.
 
-Ratios of things measured side by side in one run.  Never a test: a clock decides nothing there.
+Ratios of things measured side by side in one run, on a machine that does nothing else.
+Never a test: a clock decides nothing there.
 """
 
-import chapter_times
-import pgd
-import robust_curve
+import sys
+from importlib import import_module
 
-for benchmark in (pgd, robust_curve, chapter_times):
-    print(benchmark.table(), end="\n\n", flush=True)
+from compare import HEADER
+
+PEERS = ("minimum_l2", "deepfool", "sparse", "jpeg", "hebbian", "pairwise", "training")  # one table, ours against each peer
+OTHERS = ("pgd", "robust_curve", "kernels", "chapter_times")
+
+wanted = sys.argv[1:] or [*PEERS, *OTHERS]
+unknown = sorted(set(wanted) - {*PEERS, *OTHERS})
+if unknown:
+    sys.exit(f"unknown benchmark {', '.join(unknown)}; known: {', '.join([*PEERS, *OTHERS])}")
+if set(wanted) & set(PEERS):
+    print(HEADER, flush=True)
+for name in wanted:
+    print(import_module(name).table(), end="\n\n", flush=True)
