@@ -23,7 +23,7 @@ from advlens.models import Normalize
 
 KINDS = ("square", "triangle")
 SIZES = ("equal", "varied", "per image")
-PIXELS = ([0.05], [0.22])  # mean and standard deviation of the default images
+PIXELS = ([0.07], [0.26])  # mean and standard deviation of the default images
 
 
 class Scenes(NamedTuple):
@@ -126,7 +126,8 @@ def _boxes(polygons: list[list[tuple[int, int]]]) -> Tensor:
 ACTIVATIONS = {
     "relu": lambda width: [nn.ReLU()],
     "softplus": lambda width: [nn.Softplus()],
-    "sigmoid": lambda width: [BatchRenorm(width), nn.Sigmoid()],
+    # The running statistics have to follow a training of some hundred steps.
+    "sigmoid": lambda width: [BatchRenorm(width, momentum=0.1), nn.Sigmoid()],
 }
 
 

@@ -19,7 +19,6 @@ from types import ModuleType
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from advlens.kernels import implementation, pairwise
 
@@ -140,7 +139,7 @@ class PairwiseDifference(nn.Module):
 
     def forward(self, v: Tensor) -> Tensor:
         _check_features(v, self.in_features)
-        out = _Pairwise.apply(v.reshape(-1, self.in_features), self.weight).unflatten(0, v.shape[:-1])
+        out = _Pairwise.apply(v.reshape(-1, self.in_features), self.weight).view(*v.shape[:-1], -1)
         return out if self.bias is None else out + self.bias
 
 
@@ -206,9 +205,20 @@ class _PairwiseGradient(torch.autograd.Function):
         return _kernels(v).backward(grad, v, weight, to_v, to_weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, towards_v, towards_weight):
-        return *pairwise.double_backward(*ctx.saved_tensors, towards_v, towards_weight), None, None
+        return *_PairwiseCurvature.apply(*ctx.saved_tensors, towards_v, towards_weight), None, None
+
+
+class _PairwiseCurvature(torch.autograd.Function):
+    """The second derivative, which ends here: PyTorch's once_differentiable would let some third ones pass as 0."""
+
+    @staticmethod
+    def forward(ctx, grad, v, weight, towards_v, towards_weight):
+        return pairwise.double_backward(grad, v, weight, towards_v, towards_weight)
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise NotImplementedError("PairwiseDifference has first and second derivatives, but no third ones")
 
 
 def _kernels(v: Tensor) -> ModuleType:

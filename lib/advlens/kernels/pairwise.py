@@ -65,7 +65,7 @@ def double_backward(grad: Tensor, v: Tensor, weight: Tensor, towards_v: Tensor, 
     check(v, weight)
     grad, flat, towards, full = grad.to(_wide(v)), weight.flatten(1), towards_weight.flatten(1), weight.ndim == 3
     to_grad, to_v, to_flat = (torch.zeros_like(value, dtype=grad.dtype) for value in (grad, v, flat))
-    for rows, part, s, first in _tiles(v, weight, live=8):
+    for rows, part, s, first in _tiles(v, weight, live=16):
         g, w, t = grad[rows], flat[:, part].to(s), towards[:, part].to(s)
         slope = s * (1 - s)
         shift = slope * _differences(towards_v[rows].to(s), first, s.shape[1], full)  # (B, pairs): how s moves along towards_v
@@ -93,7 +93,7 @@ def _wide(v: Tensor) -> torch.dtype:
     return torch.float64 if v.dtype == torch.float64 else torch.float32
 
 
-def _tiles(v: Tensor, weight: Tensor, live: int = 4) -> Iterator[tuple[slice, slice, Tensor, int]]:
+def _tiles(v: Tensor, weight: Tensor, live: int = 8) -> Iterator[tuple[slice, slice, Tensor, int]]:
     """All pairs of all samples: (rows, pairs, their sigmoids (B, pairs), the tile's first row of n pairs).
 
     live: tiles that the caller holds at once; together they stay below inputs and weights.

@@ -1,0 +1,405 @@
+"""The proposed layers: their formulas, their gradients, and pairwise differences in linear memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from advlens.attacks import pgd
+from advlens.defences.layers import Angular, BatchRenorm, ElasticSigmoid, PairwiseDifference, PatchPairwiseDifference, halved
+from advlens.inputs import frozen
+from advlens.kernels import pairwise
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+double = lambda *shape: torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+# --- elastic sigmoid ---------------------------------------------------------------
+
+def test_elastic_sigmoid():
+    layer, d = ElasticSigmoid().double(), double(4, 3)
+    assert torch.equal(layer(d), torch.sigmoid(d)) and [p.shape for p in layer.parameters()] == [()]
+    layer.slope.data.fill_(2.5)
+    torch.testing.assert_close(layer(d), torch.sigmoid(2.5 * d))
+    assert torch.autograd.gradcheck(lambda d, s: torch.func.functional_call(layer, {"slope": s}, d), (d, layer.slope))
+
+
+# --- angular neurons ---------------------------------------------------------------
+
+def test_angular_is_the_formula():
+    layer, a = Angular(5, 3, c=0.2).double(), double(4, 5)
+    slow = torch.stack([torch.stack([w @ row / (w.norm() * row.norm() + 0.2) + b for w, b in zip(layer.weight, layer.bias)]) for row in a])
+    torch.testing.assert_close(layer(a), slow)
+    assert torch.autograd.gradcheck(layer, a) and torch.autograd.gradgradcheck(layer, a)
+
+
+def test_the_angular_gradient_is_the_corrected_formula_and_orthogonal_to_the_input():
+    layer, a = Angular(5, 1, c=0.0).double(), double(7, 5)
+    gradient, = torch.autograd.grad(layer(a).sum(), a)
+    w, length = layer.weight[0], a.norm(dim=1, keepdim=True)
+    expected = w / (w.norm() * length) - (a @ w)[:, None] * a / (w.norm() * length ** 3)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
+    assert (gradient * a).sum(1).abs().max() < 1e-12
+    printed = w / (w.norm() * length) + (a @ w)[:, None] * a / (w.norm() * length ** 3)  # the source's sign
+    assert (printed * a).sum(1).abs().min() > 1e-3
+
+
+def test_angular_sees_directions_only():
+    layer, a = Angular(5, 3, c=0.0).double(), double(4, 5)
+    torch.testing.assert_close(layer(17 * a), layer(a))
+
+
+def test_c_keeps_blank_inputs_finite():
+    a = torch.zeros(2, 5, requires_grad=True)
+    layer = Angular(5, 3)
+    assert torch.equal(layer(a), layer.bias.expand(2, 3))
+    assert torch.isfinite(torch.autograd.grad(layer(a).sum(), a)[0]).all()
+    assert torch.isnan(Angular(5, 3, c=0.0)(a)).all()
+
+
+# --- batch renormalisation ---------------------------------------------------------
+
+def test_without_freedom_it_is_batch_normalisation():
+    """In the first batch r = 1 and d = 0."""
+    x = torch.randn(16, 3, 4, 4, dtype=torch.float64) * 3 + 1
+    torch.testing.assert_close(BatchRenorm(3).double()(x), nn.BatchNorm2d(3).double()(x))
+
+
+def test_with_full_freedom_it_gives_what_evaluation_gives():
+    """Inside the limits x r + d is the normalisation by the running statistics (ioffe2017, eq. 2)."""
+    layer = BatchRenorm(3, r_max=1e6, d_max=1e6, warmup=1).double()
+    x = torch.randn(16, 3, dtype=torch.float64) * 3 + 1
+    layer(x)
+    layer.eval()
+    expected = layer(x)
+    layer.train()
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_its_limits_hold_and_grow():
+    layer = BatchRenorm(1, r_max=3, d_max=5, warmup=10, momentum=0.0)
+    x = torch.tensor([[999.0], [1001.0]])  # mean 1000, deviation 1; the running ones stay 0 and 1
+    for batch in range(12):
+        assert layer(x).mean().item() == pytest.approx(5 * min(1, batch / 10), abs=1e-3)
+    spread = layer(100 * x)[:, 0].detach()
+    assert (spread[1] - spread[0]).item() / 2 == pytest.approx(3, rel=1e-4)
+
+
+def test_r_and_d_are_constants_of_the_gradient():
+    layer = BatchRenorm(2, warmup=1).double()
+    with torch.no_grad():
+        layer(torch.randn(9, 2, dtype=torch.float64) * 2)
+    x = (torch.randn(9, 2, dtype=torch.float64) * 2 + 0.3).requires_grad_()
+    mean, std = x.mean(0), (x.var(0, correction=0) + layer.eps).sqrt()
+    r, d = (std / layer.running_std).clamp(1 / 3, 3).detach(), ((mean - layer.running_mean) / layer.running_std).clamp(-5, 5).detach()
+    slow = (x - mean) / std * r + d
+    weights = torch.randn_like(x)
+    expected, = torch.autograd.grad((slow * weights).sum(), x)
+    actual, = torch.autograd.grad((layer(x) * weights).sum(), x)
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 5, 5)])
+def test_at_test_time_neighbours_change_nothing(shape):
+    layer, x = BatchRenorm(3), torch.randn(*shape)
+    for _ in range(5):
+        layer(x)
+    layer.eval()
+    before = layer.running_mean.clone()
+    torch.testing.assert_close(layer(x)[2:3], layer(x[2:3]))
+    assert torch.equal(before, layer.running_mean)
+
+
+def test_running_statistics_approach_those_of_the_data():
+    layer = BatchRenorm(1, momentum=0.05)
+    for _ in range(300):
+        layer(torch.randn(64, 1) * 2 + 3)
+    assert layer.running_mean.item() == pytest.approx(3, abs=0.2) and layer.running_std.item() == pytest.approx(2, abs=0.2)
+
+
+# --- pairwise difference: the function ---------------------------------------------
+
+SIZES = [2, 3, 4, 5, 8, 9, 16, 17]
+
+
+def slow(v, weight, bias):
+    """All n^2 pairs at once."""
+    return torch.einsum("oij,nij->no", weight, torch.sigmoid(v[:, :, None] - v[:, None, :])) + bias
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_every_pair_comes_once(n):
+    i, j = pairwise.pairs(n)
+    assert len(i) == n * (n - 1) // 2 == len({frozenset(pair) for pair in zip(i.tolist(), j.tolist())})
+    assert (i != j).all() and max(i.max(), j.max()) == n - 1
+
+
+@pytest.mark.parametrize("dtype, atol", [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("tile", [1, 2 ** 17])
+def test_full_half_and_slow_are_one_layer(n, dtype, atol, tile, monkeypatch):
+    """PEERS: full = half within 1e-6, in double precision 1e-12; also cut into the smallest tiles."""
+    monkeypatch.setattr(pairwise, "TILE", tile)
+    layer = PairwiseDifference(n, 3, full=True).to(dtype)
+    layer.weight.data /= layer.weight.data[0].norm()  # an absolute tolerance needs outputs of size 1
+    layer.bias.data.uniform_(-1, 1)
+    half, v = halved(layer), torch.randn(5, n, dtype=dtype, requires_grad=True)
+    assert half.weight.shape == (3, n * (n - 1) // 2)
+    torch.testing.assert_close(layer(v), slow(v, layer.weight, layer.bias), rtol=0, atol=atol)
+    torch.testing.assert_close(half(v), layer(v), rtol=0, atol=atol)
+    cotangent = torch.randn(5, 3, dtype=dtype)
+    gradients = [torch.autograd.grad(f(v), v, cotangent)[0] for f in (half, layer, lambda v: slow(v, layer.weight, layer.bias))]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=atol)
+    torch.testing.assert_close(gradients[0], gradients[2], rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("n", [2, 5, 6])
+@pytest.mark.parametrize("tile", [1, 2 ** 17])
+def test_first_and_second_derivatives(n, full, tile, monkeypatch):
+    monkeypatch.setattr(pairwise, "TILE", tile)
+    layer, v = PairwiseDifference(n, 2, full=full).double(), double(3, n)
+    with_weights = lambda v, w: torch.func.functional_call(layer, {"weight": w}, v)
+    assert torch.autograd.gradcheck(with_weights, (v, layer.weight))
+    assert torch.autograd.gradgradcheck(with_weights, (v, layer.weight))
+
+
+def test_a_third_derivative_is_refused():
+    v = double(2, 4)
+    first, = torch.autograd.grad(PairwiseDifference(4, 2).double()(v).pow(2).sum(), v, create_graph=True)
+    second, = torch.autograd.grad(first.pow(2).sum(), v, create_graph=True)
+    with pytest.raises(NotImplementedError, match="no third ones"):
+        torch.autograd.grad(second.pow(2).sum(), v)
+
+
+def test_frozen_weights_get_no_gradient(monkeypatch):
+    """An attack wants the gradient of its images alone."""
+    asked = []
+    real = pairwise.backward
+    monkeypatch.setattr(pairwise, "backward", lambda *a: asked.append(a[-2:]) or real(*a))
+    layer, v = PairwiseDifference(4, 2), torch.randn(3, 4, requires_grad=True)
+    with frozen(layer):
+        torch.autograd.grad(layer(v).sum(), v)
+    layer(v.detach()).sum().backward()
+    assert asked == [(True, False), (False, True)] and layer.weight.grad.any()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_start(full):
+    """Outputs of variance 1 for independent inputs of variance 1, and 0 for a blank one."""
+    layer = PairwiseDifference(40, 200, full=full)
+    assert 0.8 < layer(torch.randn(200, 40)).var() < 1.25
+    assert layer(torch.full((1, 40), 3.0)).abs().max() < 1e-4
+    assert PairwiseDifference(4, 2, bias=False).bias is None
+
+
+def test_leading_dimensions_are_kept():
+    layer, v = PairwiseDifference(4, 2), torch.randn(3, 5, 4)
+    torch.testing.assert_close(layer(v)[1, 2], layer(v[1, 2]))
+    assert layer(v).shape == (3, 5, 2)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("kernel_size, stride", [(2, None), (3, 1), (3, 2)])
+def test_patches_are_the_layer_at_each_place(full, kernel_size, stride):
+    layer, x = PatchPairwiseDifference(2, 4, kernel_size, stride, full=full), torch.randn(3, 2, 7, 6)
+    step = stride or kernel_size
+    out = layer(x)
+    assert out.shape == (3, 4, (7 - kernel_size) // step + 1, (6 - kernel_size) // step + 1)
+    for row in range(out.shape[2]):
+        for column in range(out.shape[3]):
+            patch = x[:, :, row * step:row * step + kernel_size, column * step:column * step + kernel_size].flatten(1)
+            torch.testing.assert_close(out[:, :, row, column], PairwiseDifference.forward(layer, patch))
+    if full:
+        torch.testing.assert_close(halved(layer)(x), out, rtol=1e-5, atol=1e-5)
+
+
+def test_the_layers_build_a_net_that_trains_and_can_be_attacked(digits):
+    some = digits.sample(100)
+    pooled = torch.nn.functional.avg_pool2d(some.images, 4)
+    net = nn.Sequential(nn.Flatten(), PairwiseDifference(49, 32), BatchRenorm(32, momentum=0.1), ElasticSigmoid(),
+                        PairwiseDifference(32, 32), BatchRenorm(32, momentum=0.1), nn.Sigmoid(), Angular(32, 10))
+    descent = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(40):
+        descent.zero_grad()
+        loss = nn.functional.cross_entropy(5 * net(pooled), some.labels)
+        loss.backward()
+        descent.step()
+    net.eval()
+    assert (net(pooled).argmax(1) == some.labels).float().mean() > 0.8
+    adversarial = pgd(net, pooled[:10], some.labels[:10], eps=0.2, steps=5, loss="margin", generator=torch.Generator().manual_seed(0))
+    assert (net(adversarial).argmax(1) != some.labels[:10]).float().mean() > 0.5
+
+
+# --- pairwise difference: memory ---------------------------------------------------
+
+class Memory(TorchDispatchMode):
+    """The largest number of bytes that storages made inside held at once, and the largest single one."""
+
+    def __init__(self):
+        super().__init__()
+        self.live, self.peak, self.largest = {}, 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        import weakref
+
+        result = function(*args, **(kwargs or {}))
+        before = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and (key := tensor.untyped_storage()._cdata) not in before | self.live.keys():
+                self.live[key] = tensor.untyped_storage().nbytes()
+                weakref.finalize(tensor.untyped_storage(), self.live.pop, key, None)
+        self.peak = max(self.peak, sum(self.live.values()))
+        self.largest = max([self.largest, *self.live.values()])
+        return result
+
+
+def peak(function) -> Memory:
+    with Memory() as memory:
+        function()
+    return memory
+
+
+def test_the_meter_sees_what_a_dense_layer_holds():
+    v, weight = torch.randn(20, 30), torch.randn(4, 30, 30)
+    assert peak(lambda: slow(v, weight, 0)).peak >= 20 * 30 ** 2 * 4
+    assert peak(lambda: [torch.zeros(100) for _ in range(50)][0]).peak == 50 * 400
+    assert peak(lambda: sum(float(torch.zeros(100).sum()) for _ in range(50))).peak < 1000
+
+
+@pytest.mark.parametrize("samples, n, out, full", [(400, 100, 2, False), (400, 100, 2, True), (64, 120, 1, False), (3000, 60, 1, False), (20, 200, 10, False)])
+def test_memory_is_linear(samples, n, out, full):
+    """Forward and backward together: at most 2 x (inputs + weights + outputs) beyond what was given, gradients included."""
+    layer, v = PairwiseDifference(n, out, full=full), torch.randn(samples, n, requires_grad=True)
+    given = v.nbytes + layer.weight.nbytes + layer.bias.nbytes + 4 * samples * out
+    memory = peak(lambda: layer(v).sum().backward())
+    dense = 4 * samples * n ** 2
+    print(f"N = {samples}, n = {n}, out = {out}: inputs + weights + outputs {given:,} B, peak extra {memory.peak:,} B "
+          f"({memory.peak / given:.2f} x), N n^2 numbers would be {dense:,} B")
+    assert memory.peak <= 2 * given and memory.largest < dense / 4
+    assert layer.weight.grad is not None and v.grad is not None
+
+
+def test_many_times_more_pairs_than_memory():
+    layer, v = PairwiseDifference(300, 1), torch.randn(2000, 300, requires_grad=True)
+    memory = peak(lambda: torch.autograd.grad(layer(v).sum(), v))
+    assert 4 * 2000 * 300 ** 2 > 100 * memory.peak
+
+
+def test_patches_are_linear_too():
+    """The unfolded patches are the layer's inputs; pairs of them are never stored."""
+    layer, x = PatchPairwiseDifference(3, 4, 5), torch.randn(64, 3, 30, 30, requires_grad=True)
+    memory = peak(lambda: layer(x).sum().backward())
+    assert memory.peak < 64 * 36 * 75 ** 2 * 4 / 10
+
+
+# --- pairwise difference: the kernel -----------------------------------------------
+
+@pytest.fixture
+def kernel():
+    pytest.importorskip("triton", reason="needs Triton: pip install triton (Linux)")
+    from advlens.kernels import pairwise_triton
+    return pairwise_triton
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("samples, n, out", [(2, 2, 1), (33, 7, 3), (3, 10, 65)])
+def test_kernel_equals_twin(samples, n, out, full, dtype, tolerance, kernel, device, monkeypatch):
+    monkeypatch.setattr(kernel, "PROGRAMS", 3)  # the interpreter takes a millisecond for each
+    draw = lambda *shape: torch.randn(*shape, device=device).to(dtype)
+    v, weight, grad = draw(samples, n), draw(out, n, n) if full else draw(out, n * (n - 1) // 2), draw(samples, out)
+    ours = kernel.forward(v, weight), *kernel.backward(grad, v, weight)
+    twin = pairwise.forward(v, weight), *pairwise.backward(grad, v, weight)
+    for a, b in zip(ours, twin):
+        assert a.dtype == dtype and a.shape == b.shape
+        assert (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+def test_kernel_gives_only_what_is_wanted_and_the_same_bits_again(kernel, device):
+    v, weight, grad = (torch.randn(*shape, device=device) for shape in ((5, 6), (2, 15), (5, 2)))
+    both = kernel.backward(grad, v, weight)
+    (to_v, nothing), (nothing_either, to_weight) = kernel.backward(grad, v, weight, True, False), kernel.backward(grad, v, weight, False, True)
+    assert nothing is None and nothing_either is None
+    assert torch.equal(both[0], to_v) and torch.equal(both[1], to_weight)
+
+
+def test_parts_hold_no_more_than_inputs_and_weights(kernel):
+    v, weight = torch.empty(128, 784, device="meta"), torch.empty(100, 784 * 783 // 2, device="meta")
+    for grid, steps, results in (((4, 2), 4797, 128 * 100), ((4, 13), 784, v.numel()), ((4797, 2), 4, weight.numel())):
+        parts = kernel._parts(grid, steps, results, v, weight)
+        assert parts == 1 or (parts * results <= v.numel() + weight.numel() and parts <= steps)
+        assert parts * grid[0] * grid[1] >= kernel.PROGRAMS
+
+
+def test_kernels_compile_for_real_devices():
+    """To machine code for sm_80 and sm_90, without a GPU, in a process where Triton does not interpret."""
+    pytest.importorskip("triton", reason="needs Triton: pip install triton (Linux)")
+    code = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from advlens.kernels import pairwise_triton as k
+import triton.language as tl
+for kernel, full, kind, arch in ((k._forward, False, "fp32", 80), (k._forward, True, "bf16", 90), (k._backward_weight, False, "bf16", 80),
+                                 (k._backward_weight, True, "fp32", 90), (k._backward_v, False, "bf16", 90), (k._backward_v, True, "bf16", 80)):
+    constants = {"FULL": full, "PRECISION": "tf32x3" if kind == "fp32" else "ieee", "DOT": {"fp32": tl.float32, "bf16": tl.bfloat16}[kind],
+                 "SAMPLES": k.SAMPLES, "PAIRS": k.PAIRS, "OUTPUTS": 16}
+    kinds = {"sums": "*fp32", "grad": "*" + kind, "v": "*" + kind, "weight": "*" + kind} | dict.fromkeys(constants, "constexpr")
+    source = ASTSource(kernel, signature={name: kinds.get(name, "i32") for name in kernel.arg_names}, constexprs=constants)
+    print(kernel.__name__, len(compile(source, target=GPUTarget("cuda", arch, 32)).asm["cubin"]))
+"""
+    import os
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
+    assert run.returncode == 0, run.stderr
+    assert len([line for line in run.stdout.splitlines() if int(line.split()[1]) > 1000]) == 6
+
+
+# --- bad input ---------------------------------------------------------------------
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: Angular(3, 2, c=-1.0), "c = -1.0; give a finite number, at least 0"),
+    (lambda: Angular(0, 2), "in_features = 0; give at least 1"),
+    (lambda: Angular(3, 2)(torch.zeros(4, 5)), r"shape \(4, 5\); its last dimension must be 3"),
+    (lambda: BatchRenorm(3)(torch.zeros(4, 5)), r"shape \(4, 5\); give \(N, 3\) or \(N, 3, H, W\)"),
+    (lambda: BatchRenorm(3)(torch.zeros(1, 3)), "one value per channel"),
+    (lambda: BatchRenorm(3, r_max=0.5), "r_max = 0.5, d_max = 5.0; give r_max >= 1"),
+    (lambda: PairwiseDifference(1, 2), r"1 number\(s\) have no pair; give at least 2"),
+    (lambda: PairwiseDifference(3, 0), "out_features = 0; give at least 1"),
+    (lambda: PairwiseDifference(3, 2)(torch.zeros(4, 5)), r"shape \(4, 5\); its last dimension must be 3"),
+    (lambda: PairwiseDifference(3, 2)(torch.zeros(0, 3)), r"shape \(0, 3\); give \(N, n\) with N >= 1"),
+    (lambda: PairwiseDifference(3, 2)(torch.zeros(4, 3).double()), "v is torch.float64 and weight torch.float32"),
+    (lambda: PatchPairwiseDifference(1, 2, 3)(torch.zeros(1, 1, 2, 9)), r"give \(N, 1, H, W\) with H and W at least 3"),
+    (lambda: PatchPairwiseDifference(1, 2, 3)(torch.zeros(1, 2, 9, 9)), r"give \(N, 1, H, W\)"),
+    (lambda: PatchPairwiseDifference(1, 2, 3, 0), "stride = 0; give at least 1"),
+    (lambda: PatchPairwiseDifference(1, 2, 1), "have no pair"),
+    (lambda: halved(PairwiseDifference(3, 2)), "full = False, bias = True; give a layer made with full=True and a bias"),
+    (lambda: pairwise.forward(torch.zeros(2, 3), torch.zeros(4, 5)), r"weight has shape \(4, 5\) for 3 numbers; give \(out, 3\) or \(out, 3, 3\)"),
+    (lambda: pairwise.forward(torch.zeros(2, 3).half(), torch.zeros(4, 3).half()), "bfloat16, float32 or float64"),
+    (lambda: pairwise.forward(torch.zeros(2, 3), torch.zeros(4, 3, device="meta")), "v is on cpu and weight on meta"),
+])
+def test_bad_input_gets_one_clear_error(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_the_kernel_names_what_it_cannot_do(kernel, monkeypatch):
+    with pytest.raises(ValueError, match="v is torch.float64; the kernel takes float32 and bfloat16"):
+        kernel.forward(torch.zeros(2, 3).double(), torch.zeros(4, 3).double())
+    monkeypatch.setattr(kernel, "_interpreted", lambda: False)
+    with pytest.raises(ValueError, match="v is on cpu; the kernel runs on a GPU"):
+        kernel.forward(torch.zeros(2, 3), torch.zeros(4, 3))
