@@ -100,8 +100,9 @@ def _nearest_boundary(model, image, logits, y, slopes, wanted) -> tuple[Tensor, 
             rows = unsure.nonzero().squeeze(1)
             image, logits = _forward(model, point[rows])
         at = k[rows]
-        difference = logits.gather(1, at[:, None]) - logits.gather(1, own[rows])
-        gradient, = torch.autograd.grad(difference.sum(), image, retain_graph=True)
+        with torch.enable_grad():
+            difference = (logits.gather(1, at[:, None]) - logits.gather(1, own[rows])).sum()
+        gradient, = torch.autograd.grad(difference, image, retain_graph=True)
         slope = norm(gradient, "l2")
         if not torch.isfinite(slope).all():
             raise ValueError("the input gradient is not finite: the model overflows on these images")

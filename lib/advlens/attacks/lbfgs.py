@@ -1,0 +1,172 @@
+"""Box-constrained L-BFGS, the first attack on deep nets, for a whole batch at once.
+
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+>>> x = torch.full((2, 1, 2, 2), 0.5)
+>>> target = (net(x).argmax(1) + 1) % 3
+>>> adversarial = lbfgs(net, x, target, targeted=True)
+>>> ((net(adversarial).argmax(1) == target) | (adversarial == x).flatten(1).all(1)).all().item()
+True
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Callable
+
+import torch
+from torch import Tensor, nn
+
+from advlens.attacks.boundary import look, missing
+from advlens.attacks.losses import cross_entropy
+from advlens.geometry import ZeroGradientWarning, norm, per_sample
+from advlens.inputs import check_images, check_labels, check_logits, frozen
+
+# objective(points (n, D), rows (n,)) -> values (n,), gradients (n, D): the functions numbered `rows`, each at its own point.
+Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+MEMORY = 10  # steps that each image remembers of its own walk
+SUFFICIENT = 1e-4  # share of the decrease that the slope promises and a step has to bring (Armijo)
+CURVED = 1e-10  # least curvature worth remembering
+TRIALS = 20  # step lengths 1, 1/2, 1/4, ... before a walk ends
+
+
+def lbfgs(model: nn.Module, x: Tensor, y: Tensor, *, searches: int = 12, steps: int = 50, targeted: bool = False) -> Tensor:
+    """The smallest perturbation r found by minimising c ||r||_2^2 + loss(x + r) over x + r in [0, 1].
+
+    x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`, the
+    setting of the source.  loss: cross-entropy to the target; without one, -log of the
+    probability of all classes but y.  The norm is squared, because ||r|| itself has a kink
+    at r = 0, where the walk begins.  searches: values of c tried for each image; wanted is
+    the largest that still succeeds (the source says smallest, and means this).
+    steps: of L-BFGS for each c.
+
+    Returns, for each image, the success of smallest L2 norm met on all walks; x itself
+    where there is none, and where x already succeeds.  That a target differs from the true
+    class is not checked: the true class is not known here.
+    Cost: at most searches x (1 + steps) x (F + B) when each step's first length will do.
+    Raises TypeError or ValueError for input outside the contract.  Source: szegedy2014, sec. 4.1.
+    """
+    check_images(x)
+    check_labels(y, len(x))
+    if searches < 1 or steps < 1:
+        raise ValueError(f"searches = {searches}, steps = {steps}; give at least 1")
+    x = x.detach()
+    with frozen(model):
+        logits, _ = look(model, x, torch.sum, gradient=False)
+        check_logits(logits, x, y)
+        result, size = x.clone(), torch.full_like(logits[:, 0], torch.inf)  # size: L2 norm of the best success so far
+        rows = ((logits.argmax(1) == y) != targeted).nonzero().squeeze(1)
+        if len(rows):
+            result[rows], size[rows] = _search(model, x[rows], y[rows], searches, steps, targeted)
+    return result
+
+
+def _search(model, x, y, searches, steps, targeted) -> tuple[Tensor, Tensor]:
+    """Each image searches its own c: up or down by tens, then between the largest that succeeds and the smallest that fails."""
+    result, size = x.clone(), x.new_full((len(x),), torch.inf)
+    c, succeeds, fails = torch.ones_like(size), torch.zeros_like(size), torch.full_like(size, torch.inf)
+
+    def objective(points, rows):
+        image = points.view(-1, *x.shape[1:])
+        loss, slope, hit = _look(model, image, y[rows], targeted)
+        r = image - x[rows]
+        length = norm(r, "l2")
+        nearer = hit & (length < size[rows])
+        result[rows[nearer]], size[rows[nearer]] = image[nearer], length[nearer]
+        return c[rows] * length**2 + loss, (2 * per_sample(c[rows], r) * r + slope).flatten(1)
+
+    for _ in range(searches):
+        # A walk begins at the nearest success so far: a larger c only pulls it closer to x.
+        end = minimise(objective, result.flatten(1).clone(), steps).view_as(x)  # a copy: `result` changes on the way
+        hit = missing(look(model, end, torch.sum, gradient=False)[0], y, targeted) < 0
+        succeeds, fails = torch.where(hit, c, succeeds), torch.where(hit, fails, c)
+        c = torch.where(fails.isinf(), 10 * succeeds, torch.where(succeeds == 0, fails / 10, (succeeds * fails).sqrt()))
+    return result, size
+
+
+def _look(model, image, y, targeted) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss (n,), its gradient (n, C, H, W), success (n,)."""
+    logits, gradient = look(model, image, lambda z: _loss(z, y, targeted))
+    hit = missing(logits, y, targeted) < 0
+    flat = ~hit & (gradient == 0).flatten(1).all(1)
+    if flat.any():
+        warnings.warn(f"the input gradient is exactly 0 for {int(flat.sum())} of {len(image)} images: "
+                      "their walk ends there. A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=2)
+    return _loss(logits, y, targeted), gradient, hit
+
+
+def _loss(logits, y, targeted) -> Tensor:
+    """-log of the probability (N,) of the target, or of all classes but y."""
+    if targeted:
+        return cross_entropy(logits, y)
+    return logits.logsumexp(1) - logits.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+
+
+def minimise(objective: Objective, start: Tensor, steps: int, flat: float = 1e-5) -> Tensor:
+    """Projected L-BFGS: N functions at once, each over its own point (N, D) in [0, 1]^D.
+
+    Returns the points (N, D) where the walks end: after `steps`, or where a step brings
+    less than the share `flat` of the value.  Source: bertsekas1982 (active set, projection),
+    nocedal1980 (L-BFGS).
+    """
+    result, rows = start.clone(), torch.arange(len(start), device=start.device)  # rows: where those that walk stand in `result`
+    point, (value, gradient) = start, objective(start, rows)
+    if not torch.isfinite(gradient).all():
+        raise ValueError("the input gradient is not finite: the model overflows on these images")
+    scale = 1 / norm(gradient, "l2").clamp_min(torch.finfo(start.dtype).tiny)  # (n,) the first step has length 1
+    memory: list[tuple[Tensor, Tensor, Tensor]] = []  # of each of the last steps: s (n, D), y (n, D), 1 / <s, y> (n,)
+    for _ in range(steps):
+        direction = _direction(point, gradient, memory, scale)
+        new, lower, slope = _line_search(objective, rows, point, value, gradient, direction)
+        memory, scale = _remember(memory, scale, new - point, slope - gradient)
+        walks = value - lower > flat * value.abs()
+        point, value, gradient = new, lower, slope
+        result[rows] = point
+        if not walks.all():
+            rows, point, value, gradient, scale = (t[walks] for t in (rows, point, value, gradient, scale))
+            memory = [tuple(t[walks] for t in pair) for pair in memory]
+        if len(rows) == 0:
+            break
+    return result
+
+
+def _direction(point, gradient, memory, scale) -> Tensor:
+    """Downhill (n, D): -H g on the pixels that are free to move, with H the inverse Hessian that the last steps tell."""
+    at_wall = lambda d: ((point <= 0) & (d < 0)) | ((point >= 1) & (d > 0))
+    free = torch.where(at_wall(-gradient), 0, gradient)
+    d, shares = free, []
+    for s, y, inverse in reversed(memory):
+        shares.append(inverse * (s * d).sum(1))
+        d = d - shares[-1][:, None] * y
+    d = scale[:, None] * d
+    for s, y, inverse in memory:
+        d = d + (shares.pop() - inverse * (y * d).sum(1))[:, None] * s
+    d = torch.where(at_wall(-d) | (free == 0), 0, -d)
+    downhill = (d * free).sum(1) < 0
+    return torch.where(downhill[:, None], d, -scale[:, None] * free)
+
+
+def _line_search(objective, rows, point, value, gradient, direction) -> tuple[Tensor, Tensor, Tensor]:
+    """Point, value and gradient after the first of the lengths 1, 1/2, 1/4, ... that brings enough; as before where none does."""
+    point, value, gradient, before = point.clone(), value.clone(), gradient.clone(), (point, value, gradient)
+    open_, length = torch.arange(len(rows), device=rows.device), 1.0
+    for _ in range(TRIALS):
+        start, height, slope = (t[open_] for t in before)
+        trial = (start + length * direction[open_]).clamp(0, 1)
+        lower, uphill = objective(trial, rows[open_])
+        promise = (slope * (trial - start)).sum(1)
+        enough = (promise < 0) & (lower <= height + SUFFICIENT * promise)
+        at = open_[enough]
+        point[at], value[at], gradient[at] = trial[enough], lower[enough], uphill[enough]
+        open_, length = open_[~enough], length / 2
+        if len(open_) == 0:
+            break
+    return point, value, gradient
+
+
+def _remember(memory, scale, s, y):
+    """The memory with one more step; a step along which the slope did not grow is forgotten (1 / <s, y> = 0)."""
+    product, square = (s * y).sum(1), y.pow(2).sum(1)
+    curved = product > CURVED * square
+    inverse = torch.where(curved, 1 / product, 0)
+    return [*memory, (s, y, inverse)][-MEMORY:], torch.where(curved, product / square, scale)

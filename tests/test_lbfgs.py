@@ -1,0 +1,286 @@
+"""Box-constrained L-BFGS: the optimiser against SciPy's, the attack against the contract and known optima."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from advlens import geometry
+from advlens.attacks import lbfgs
+from advlens.attacks.lbfgs import _look, minimise
+from advlens.evaluation import evaluate, logits
+from advlens.inputs import frozen
+
+quick = partial(lbfgs, searches=4, steps=15)
+both = pytest.mark.parametrize("targeted", [False, True])
+
+
+def unsolved(model, x, targeted):
+    """Labels that the images have, or targets that they do not have: every image has to move."""
+    z = logits(model, x)
+    return (z.argmax(1) + targeted) % z.shape[1]
+
+
+class Wrapped(nn.Module):
+    def __init__(self, net, change):
+        super().__init__()
+        self.net, self.change = net, change
+
+    def forward(self, x):
+        return self.change(self.net(x))
+
+
+# --- the optimiser ----------------------------------------------------------------------
+
+def szegedy(model, x, target, c):
+    """c ||r||^2 + cross-entropy to the target, as `minimise` and SciPy want it."""
+    def objective(points, rows):
+        image = points.view(-1, *x.shape[1:])
+        loss, gradient, _ = _look(model, image, target[rows], True)
+        r = image - x[rows]
+        return c * r.pow(2).flatten(1).sum(1) + loss, (2 * c * r + gradient).flatten(1)
+    return objective
+
+
+def scipys(objective, start):
+    """The same functions, one after the other, by SciPy's L-BFGS-B: values (N,)."""
+    optimize = pytest.importorskip("scipy.optimize")
+
+    def one(i):
+        def function(point):
+            value, gradient = objective(torch.from_numpy(point)[None], torch.tensor([i]))
+            return value.item(), gradient[0].numpy()
+        return optimize.minimize(function, start[i].numpy(), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * start.shape[1],
+                                 options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-9}).fun
+
+    return torch.tensor([one(i) for i in range(len(start))], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("c", [0.01, 0.1, 1.0, 10.0])
+def test_a_convex_net_ends_at_scipys_value(c):
+    """One minimum, so both have to find it: a linear net, with pixels that end on the walls."""
+    generator = torch.Generator().manual_seed(2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 4)).double()
+    with torch.no_grad():
+        model[1].weight.copy_(2 * torch.randn(4, 36, generator=generator))
+    x = torch.rand(6, 1, 6, 6, generator=generator).double().mul(1.4).sub(0.2).clamp(0, 1)
+    with frozen(model):
+        objective = szegedy(model, x, unsolved(model, x, True), c)
+        end = minimise(objective, x.flatten(1), 500, flat=1e-12)
+        value = objective(end, torch.arange(6))[0]
+        torch.testing.assert_close(value, scipys(objective, x.flatten(1)), rtol=1e-6, atol=1e-9)
+    assert end.min() >= 0 and end.max() <= 1
+    assert c > 1 or ((end == 0) | (end == 1)).any(), "no wall was touched: this shows nothing"
+
+
+def test_trained_nets_end_as_low_as_scipy_does(fully_connected, digits):
+    """More than one minimum, so walks part: as good on average, and mostly the same."""
+    model, some = fully_connected.double(), digits[:20]
+    x, target = some.images.double(), (some.labels + 1) % 10
+    with frozen(model):
+        objective = szegedy(model, x, target, 0.1)
+        value = objective(minimise(objective, x.flatten(1), 200), torch.arange(20))[0]
+        theirs = scipys(objective, x.flatten(1))
+    assert (value <= 1.01 * theirs).double().mean() >= 0.7
+    assert value.mean() <= 1.05 * theirs.mean()
+
+
+def test_each_function_has_its_own_walk():
+    """Rosenbrock's valley, from eight points, alone and together; the minimum (1, 1) is a corner of the box."""
+    def objective(points, rows):
+        a, b = points.unbind(1)
+        value = (1 - a) ** 2 + 100 * (b - a**2) ** 2
+        return value, torch.stack([-2 * (1 - a) - 400 * a * (b - a**2), 200 * (b - a**2)], 1)
+
+    start = torch.rand(8, 2, generator=torch.Generator().manual_seed(0)).double()
+    together = minimise(objective, start, 200)
+    alone = torch.cat([minimise(objective, start[i:i + 1], 200) for i in range(8)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
+    assert (objective(together, torch.arange(8))[0] < 1e-2).all()
+    assert objective(start, torch.arange(8))[0].median() > 1
+
+
+# --- what the attack finds ----------------------------------------------------------------
+
+@both
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_a_linear_model_falls_at_its_known_distance(targeted, n):
+    """Success, and at most 1 % further than the hyperplane."""
+    generator = torch.Generator().manual_seed(3)
+    w = torch.randn(12, generator=generator).double()
+
+    class Linear(nn.Module):
+        def forward(self, x):
+            score = (x.flatten(1) - 0.5) @ w
+            return torch.stack([torch.zeros_like(score), score], 1)
+
+    x = (0.5 + 0.05 * torch.randn(n, 3, 2, 2, generator=generator).double()).flatten(1)
+    side = ((x - 0.5) @ w).sign()
+    x = (x + torch.linspace(0.05, 0.3, n)[:, None] * side[:, None] * w / w.norm()).view(n, 3, 2, 2)  # far from 0 and 1: no clipping
+    y = unsolved(Linear(), x, targeted)
+    distance = ((x.flatten(1) - 0.5) @ w).abs() / w.norm()
+    found = evaluate(Linear(), x, lbfgs(Linear(), x, y, targeted=targeted), y, targeted=targeted)
+    assert found.success.all()
+    assert (found.l2 >= distance).all() and (found.l2 <= 1.01 * distance).all()
+
+
+@both
+def test_norms_are_those_of_ddn(targeted, lenet, digits, peer):
+    some = digits[:20]
+    y = (some.labels + 1) % 10 if targeted else some.labels
+    ours = evaluate(lenet, some.images, lbfgs(lenet, some.images, y, targeted=targeted, searches=8, steps=30), y, targeted=targeted)
+    reference = peer("adv_lib.attacks").ddn(lenet, some.images, y, steps=200, targeted=targeted)
+    theirs = evaluate(lenet, some.images, reference, y, targeted=targeted)
+    assert ours.success.all()
+    moved = theirs.success & (theirs.l2 > 0)
+    assert 0.95 <= (ours.l2[moved] / theirs.l2[moved]).median() <= 1.02
+
+
+def test_all_mnist_images_are_fooled(lenet, mnist):
+    from advlens import models
+
+    model, some = models.pretrained("lenet", "mnist"), mnist.sample(40)
+    adversarial = lbfgs(model, some.images, some.labels)
+    assert evaluate(model, some.images, adversarial, some.labels).success.all()
+
+
+# --- the contract ---------------------------------------------------------------------------
+
+@both
+def test_every_image_succeeds_inside_the_box(targeted, net, batch):
+    x = batch[0]
+    y = unsolved(net, x, targeted)
+    adversarial = quick(net, x, y, targeted=targeted)
+    assert adversarial.shape == x.shape and adversarial.dtype == x.dtype and not adversarial.requires_grad
+    assert evaluate(net, x, adversarial, y, targeted=targeted).success.all()  # also checks [0, 1]
+
+
+@pytest.mark.parametrize("images", [torch.zeros, torch.ones])
+def test_black_and_white_images_move(images, net):
+    """PEERS 2."""
+    x = images(2, 2, 6, 6)
+    y = unsolved(net, x, False)
+    assert evaluate(net, x, quick(net, x, y), y).success.all()
+
+
+@both
+def test_what_succeeds_already_comes_back_unchanged(targeted, net, batch):
+    x = batch[0]
+    y = torch.where(torch.arange(8) % 2 == 0, unsolved(net, x, not targeted), unsolved(net, x, targeted))
+    adversarial = quick(net, x, y, targeted=targeted)
+    assert torch.equal(adversarial[::2], x[::2]) and adversarial.data_ptr() != x.data_ptr()
+    assert (geometry.norm(adversarial - x, "l2")[1::2] > 0).all()
+
+
+def test_failure_returns_the_clean_image(net, batch):
+    """PEERS 4: a class that no image reaches."""
+    barred = Wrapped(net, lambda z: torch.cat([z, z.amin(1, keepdim=True) - 1], 1))
+    assert torch.equal(quick(barred, batch[0], torch.full((8,), 5), targeted=True), batch[0])
+
+
+@both
+def test_neighbours_change_nothing(targeted, net, batch):
+    """PEERS 3."""
+    net, x = net.double(), batch[0].double()
+    y = unsolved(net, x, targeted)
+    together = quick(net, x, y, targeted=targeted)
+    alone = torch.cat([quick(net, x[i:i + 1], y[i:i + 1], targeted=targeted) for i in range(len(x))])
+    torch.testing.assert_close(alone, together, rtol=0, atol=1e-6)
+    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
+    torch.testing.assert_close(quick(net, x[order], y[order], targeted=targeted), together[order], rtol=0, atol=1e-6)
+
+
+@both
+def test_a_constant_added_to_the_logits_changes_nothing(targeted, net, batch):
+    """PEERS 1."""
+    net, x = net.double(), batch[0].double()
+    y = unsolved(net, x, targeted)
+    for c in (-100, 100):
+        shifted = quick(Wrapped(net, lambda z: z + c), x, y, targeted=targeted)
+        torch.testing.assert_close(shifted, quick(net, x, y, targeted=targeted), rtol=0, atol=1e-6)
+
+
+def test_a_zero_gradient_returns_the_images_and_warns(net, batch):
+    """PEERS 9."""
+    flat = Wrapped(net, lambda z: z * 0 + torch.tensor([1.0, 0.5, 0, 0, 0]))
+    with pytest.warns(geometry.ZeroGradientWarning, match="8 of 8 images"):
+        assert torch.equal(quick(flat, batch[0], torch.zeros(8, dtype=torch.int64)), batch[0])
+
+
+def test_the_model_is_left_as_it_was(net, batch):
+    """PEERS 10, 11: modes, flags, no parameter gradients; also after an exception; and it is judged in evaluation mode."""
+    net[2].eval()
+    net[6].weight.requires_grad_(False)
+    modes, flags = [m.training for m in net.modules()], [p.requires_grad for p in net.parameters()]
+    x, y = batch[0], unsolved(net, batch[0], False)
+    with torch.no_grad():  # works inside no_grad, too
+        adversarial = quick(net, x, y)
+    assert [m.training for m in net.modules()] == modes and [p.requires_grad for p in net.parameters()] == flags
+
+    def broken(z):
+        if z.requires_grad:
+            raise KeyError("a layer that fails")
+        return z
+
+    with pytest.raises(KeyError):
+        quick(Wrapped(net, broken), x, y)
+    assert [m.training for m in net.modules()] == modes and [p.requires_grad for p in net.parameters()] == flags
+    assert all(p.grad is None for p in net.parameters())
+    assert torch.equal(quick(net.eval(), x, y), adversarial)
+
+
+def test_the_images_and_the_global_generator_stay_as_they_are(net, batch):
+    x, y = batch
+    before, state = x.clone(), torch.get_rng_state()
+    quick(net, x.requires_grad_(), y)
+    assert torch.equal(x, before) and x.grad is None and torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"steps": 0}, "steps = 0"), ({"searches": 0}, "searches = 0"),
+    ({"y": torch.full((8,), 5)}, "5 classes"), ({"y": torch.zeros(3, dtype=torch.int64)}, "8 images"),
+    ({"x": torch.zeros(0, 2, 6, 6)}, "empty"), ({"x": torch.full((8, 2, 6, 6), 1.5)}, r"\[0, 1\]"),
+])
+def test_bad_input_is_named(options, message, net, batch):
+    with pytest.raises(ValueError, match=message):
+        lbfgs(net, **({"x": batch[0], "y": batch[1]} | options))
+
+
+def test_a_gradient_that_is_not_finite_is_an_error(net, batch):
+    with pytest.raises(ValueError, match="not finite"):
+        lbfgs(Wrapped(net, lambda z: z + (z - z.detach()).sqrt()), batch[0], unsolved(net, batch[0], False))
+
+
+# --- the work ---------------------------------------------------------------------------------
+
+def test_a_step_costs_one_pass_in_each_direction(net, batch, work):
+    """At the start F; for each c F + B at its start, F at its end, and F + B for each length that a step tries."""
+    x, y = batch[0], unsolved(net, batch[0], False)
+    with work(net) as passes:
+        lbfgs(net, x, y, searches=3, steps=8)
+    assert passes.forward == passes.backward + 8 + 3 * 8
+    assert passes.backward <= 1.5 * 3 * (1 + 8) * 8
+
+
+def test_images_that_arrived_leave_the_batch(net, batch, work):
+    """An image costs the same work beside images that walk for longer."""
+    net, x = net.double(), batch[0].double()
+    y = unsolved(net, x, False)
+    cost = []
+    for i in range(8):
+        with work(net) as passes:
+            quick(net, x[i:i + 1], y[i:i + 1])
+        cost.append(passes.backward)
+    with work(net) as together:
+        quick(net, x, y)
+    assert max(cost) > min(cost) and together.backward == sum(cost)
+
+
+def test_nothing_is_walked_for_images_that_succeed_already(net, batch, work):
+    y = unsolved(net, batch[0], True)
+    with work(net) as passes:
+        lbfgs(net, batch[0], y)
+    assert (passes.forward, passes.backward) == (8, 0)
