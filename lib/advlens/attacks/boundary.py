@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from advlens.attacks.losses import margin
+from advlens.inputs import check_logits
 
 # A success counts when its margin is above this share of the logits' spread.  On the boundary
 # itself rounding decides, and another batch size or another device would take it back.
@@ -37,5 +38,25 @@ def gain(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
 
 def missing(logits: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
     """How much gain is missing, (N,), to be beyond the boundary by `confidence` and more than rounding.  Negative is success."""
-    spread = logits.amax(1) - logits.amin(1)
-    return confidence + CLEAR * spread - gain(logits, y, targeted)
+    return confidence + CLEAR * spread(logits) - gain(logits, y, targeted)
+
+
+def spread(logits: Tensor) -> Tensor:
+    """Largest minus smallest logit, (N,): the scale on which this model speaks."""
+    return logits.amax(1) - logits.amin(1)
+
+
+def start(model: nn.Module, x: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (N, K) at clean images, the gradient of the gain there (N, C, H, W), and the rows of those that do not succeed yet.
+
+    Raises ValueError when the logits do not fit x and y, or the gradient is not finite.
+    """
+    def checked(logits):
+        check_logits(logits, x, y)
+        return gain(logits, y, targeted)
+
+    logits, slope = look(model, x, checked)
+    if not torch.isfinite(slope).all():
+        raise ValueError("the input gradient is not finite: the model overflows on these images")
+    already = ((logits.argmax(1) == y) == targeted) & (gain(logits, y, targeted) >= confidence)
+    return logits, slope, (~already).nonzero().squeeze(1)

@@ -15,16 +15,15 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from advlens.attacks.boundary import gain, look, missing
+from advlens.attacks.boundary import gain, look, missing, start
 from advlens.geometry import ZeroGradientWarning, norm, per_sample
-from advlens.inputs import check_amount, check_images, check_labels, check_logits, frozen
+from advlens.inputs import check_amount, check_images, check_labels, frozen
 
-FACTOR = 4.0        # how far the weight moves while only one side of its bracket is known
-BETAS = 0.9, 0.999  # Adam's
-TINY = 1e-12
-INSIDE = 0.9999
-ENOUGH = 0.001
-PATIENCE = 10
+FACTOR = 10.0        # how far c moves while only one side of its bracket is known
+ENOUGH = 0.005       # an image whose norm a successful search shortens by a smaller share is done
+BETAS = 0.9, 0.999   # Adam's
+TINY = 1e-12         # Adam's, small because gradients here follow the scale of the distance
+INSIDE = 0.9999      # black and white pixels start this close to the ends of the sine, where it would be flat
 
 
 def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = 0.0, steps: int = 100, searches: int = 5,
@@ -52,24 +51,25 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
     x = x.detach()
     result = x.clone()
     with frozen(model):
-        logits, slope = look(model, x, lambda z: gain(z, y, targeted))  # the first gradient of every search
-        check_logits(logits, x, y)
-        if not torch.isfinite(slope).all():
-            raise ValueError("the input gradient is not finite: the model overflows on these images")
-        already = ((logits.argmax(1) == y) == targeted) & (gain(logits, y, targeted) >= confidence)
+        logits, slope, rows = start(model, x, y, targeted, confidence)  # the first gradient of every search; the rows to search
+        reach = missing(logits, y, targeted, confidence) / norm(slope, "l2")  # (N,), to the linearised boundary
         # A linear margin would need half of this c.  It follows the scale of the logits, which therefore changes nothing.
-        c = 4 * missing(logits, y, targeted, confidence) / norm(slope, "l2").square()  # (N,)
-        flat = ~already & ~torch.isfinite(c)
+        c = 4 * reach / norm(slope, "l2")  # (N,)
+        # Adam moves each pixel by up to half of the rate, whatever the gradient: the first step goes at most twice as far as
+        # the boundary seems to be.
+        rate = (4 * reach / x[0].numel() ** 0.5).clamp_max(learning_rate)  # (N,)
+        flat = ~torch.isfinite(c[rows])
         if flat.any():
             warnings.warn(f"the input gradient is 0 for {int(flat.sum())} of {len(x)} images: they stay as they are. "
                           "A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=2)
-        rows = (~already & ~flat).nonzero().squeeze(1)  # the images still searched
+        rows = rows[~flat]
         shortest = x.new_full((len(x),), torch.inf)
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)  # the largest c that failed, the smallest that succeeded
         for _ in range(searches):
             if len(rows) == 0:
                 break
-            point, size = _search(model, x[rows], y[rows], c[rows], slope[rows], confidence, steps, learning_rate, targeted)
+            known = shortest[rows] < torch.inf
+            point, size = _search(model, x[rows], y[rows], c[rows], slope[rows], known, confidence, steps, rate[rows], targeted)
             found = size < torch.inf
             low[rows] = torch.where(found, low[rows], c[rows])
             high[rows] = torch.where(found, c[rows], high[rows])
@@ -87,27 +87,29 @@ def _next(low: Tensor, high: Tensor) -> Tensor:
     return torch.where(high == torch.inf, low * FACTOR, torch.where(low == 0, high / FACTOR, (low * high).sqrt()))
 
 
-def _search(model, x, y, c, slope, confidence, steps, learning_rate, targeted) -> tuple[Tensor, Tensor]:
-    """Minimise ||d||^2 + c missing+ from d = 0 by Adam: the shortest success met and its norm (n,), inf where there was none.
+def _search(model, x, y, c, slope, known, confidence, steps, rate, targeted) -> tuple[Tensor, Tensor]:
+    """Minimise ||d||^2 + c max(missing, 0) by Adam, from d = 0: the shortest success met and its norm (n,), inf where none.
 
-    The variable is an angle w: a pixel is (1 + sin w) / 2.  As with the source's tanh, every w is a pixel in the
-    box; but tanh takes infinitely long to leave a pixel of exactly 0 or 1, and from 0.999999 still 50 steps.  On
-    the sine a black pixel turns grey in a few steps, since Adam's do not shrink with the slope.
+    The variable is an angle w, a pixel (1 + sin w) / 2: as with the source's tanh, each w is a pixel in the box.
+    But tanh reaches 0 and 1 only at infinity, and pixels that start there, or near, hardly move; the sine is at
+    its end at a finite angle, and since Adam's steps do not shrink with the slope a black pixel turns grey at once.
+    The rate (n,) fades with a cosine: on the boundary Adam jumps to and fro by the length of its step.
+    An image with a `known` (n,) success that has not succeeded halfway here leaves: its c is too small.
     """
     best, shortest = x.clone(), torch.full_like(c, torch.inf)
     rows = torch.arange(len(x), device=x.device)  # those that still move
     centre = INSIDE * (x - 0.5)
     w = (2 * centre).asin()
     first, second = torch.zeros_like(x), torch.zeros_like(x)  # Adam's moments
-    lack, lowest, before = torch.ones_like(c), torch.full_like(c, torch.inf), torch.full_like(c, torch.inf)
+    lack = torch.ones_like(c)
     d = torch.zeros_like(x)
     for step in range(steps):
         gradient = (2 * d - per_sample(c * (lack > 0), d) * slope) * w.cos() / 2
-        fade = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
+        fade = 0.001 + 0.999 * (1 + math.cos(math.pi * step / steps)) / 2
         first = BETAS[0] * first + (1 - BETAS[0]) * gradient
         second = BETAS[1] * second + (1 - BETAS[1]) * gradient.square()
         unbiased = (second / (1 - BETAS[1] ** (step + 1))).sqrt() + TINY
-        w = w - learning_rate * fade / (1 - BETAS[0] ** (step + 1)) * first / unbiased
+        w = w - per_sample(rate, w) * (fade / (1 - BETAS[0] ** (step + 1))) * first / unbiased
         point = (x + w.sin() / 2 - centre).clamp(0, 1)
         d = point - x
         logits, slope = look(model, point, lambda z: gain(z, y, targeted), gradient=step < steps - 1)
@@ -115,13 +117,9 @@ def _search(model, x, y, c, slope, confidence, steps, learning_rate, targeted) -
         lack, size = missing(logits, y, targeted, confidence), norm(d, "l2")
         shorter = (lack < 0) & (size < shortest[rows])
         best[rows[shorter]], shortest[rows[shorter]] = point[shorter], size[shorter]
-        lowest = torch.minimum(lowest, size.square() + c * lack.clamp_min(0))
-        if PATIENCE and (step + 1) % max(1, steps // PATIENCE) == 0 and step < steps - 1:
-            moves = lowest < 0.9999 * before
-            before = lowest
-            if not moves.all():
-                x, y, c, w, centre, d, slope, lack, first, second, lowest, before, rows = (
-                    t[moves] for t in (x, y, c, w, centre, d, slope, lack, first, second, lowest, before, rows))
-                if len(rows) == 0:
-                    break
+        if step == steps // 2 and (hopeless := known[rows] & (shortest[rows] == torch.inf)).any():
+            x, y, c, rate, w, centre, d, slope, lack, first, second, rows = (
+                t[~hopeless] for t in (x, y, c, rate, w, centre, d, slope, lack, first, second, rows))
+            if len(rows) == 0:
+                break
     return best, shortest

@@ -14,13 +14,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from advlens.attacks.boundary import gain, look, missing
+from advlens.attacks.boundary import look, missing, spread, start
 from advlens.attacks.losses import cross_entropy
 from advlens.geometry import norm, per_sample, steepest
-from advlens.inputs import check_images, check_labels, check_logits, frozen
+from advlens.inputs import check_images, check_labels, frozen
 
-SHARPNESS = 10.0  # the clean margin after rescaling: cross-entropy still sees all classes, and has not yet vanished
-SHORTEST = 1e-3   # where the search may begin, in pixel units: a length of 0 would never grow
+SHARPNESS = 25.0  # the spread of the rescaled logits: cross-entropy sees all classes, and does not vanish
+SHORTEST = 1e-3   # the least first length, in pixel units: 0 would never grow
+TINY = 1e-30      # instead of a division by 0
 
 
 def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: float = 0.05, targeted: bool = False) -> Tensor:
@@ -35,7 +36,7 @@ def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: floa
     Cost: steps x (forward + backward), and one forward pass that judges the last point.
     Raises TypeError or ValueError for input outside the contract.
 
-    Unlike the source, logits are divided by the clean margin, so that their scale changes
+    Unlike the source, logits are divided by their spread at x, so that their scale changes
     nothing and cross-entropy does not vanish for a sure model; the first length is the
     distance to the linearised boundary; turn and gamma fade together.
     Source: rony2019, algorithm 1.
@@ -49,31 +50,29 @@ def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: floa
     x = x.detach()
     result = x.clone()
     with frozen(model):
-        logits, slope = look(model, x, lambda z: gain(z, y, targeted))
-        check_logits(logits, x, y)
-        rows = ((logits.argmax(1) == y) != targeted).nonzero().squeeze(1)  # those that do not succeed already
+        logits, slope, rows = start(model, x, y, targeted)
         if len(rows):
-            clean_margin = -gain(logits, y, targeted)
-            result[rows] = _walk(model, x[rows], y[rows], clean_margin[rows], slope[rows], steps, gamma, targeted)
+            result[rows] = _walk(model, x[rows], y[rows], logits[rows], slope[rows], steps, gamma, targeted)
     return result
 
 
-def _walk(model, x, y, clean_margin, slope, steps, gamma, targeted) -> Tensor:
-    """The shortest success of each walk from x, or x.  slope: the gradient at x of the gain in margin."""
-    temperature = torch.where(clean_margin > 0, clean_margin, 1.0)[:, None] / SHARPNESS
+def _walk(model, x, y, logits, slope, steps, gamma, targeted) -> Tensor:
+    """The shortest success of each walk from x, or x.  logits, slope: what `start` found at x."""
     sign = -1 if targeted else 1
-    shortest, best, d = torch.full_like(clean_margin, torch.inf), x.clone(), torch.zeros_like(x)
+    sharpen = SHARPNESS / spread(logits).clamp_min(TINY)[:, None]  # (n, 1)
+    shortest, best, d = x.new_full((len(x),), torch.inf), x.clone(), torch.zeros_like(x)
     longest = norm(torch.maximum(x, 1 - x), "l2")  # (n,), to the far corner of the box
-    length = torch.minimum((clean_margin / norm(slope, "l2")).clamp_min(SHORTEST), longest)
+    reach = missing(logits, y, targeted) / norm(slope, "l2").clamp_min(TINY)  # (n,), to the linearised boundary
+    length = torch.minimum(reach.clamp_min(SHORTEST), longest)
     for step in range(steps):
         fade = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
         d = d + per_sample(fade * length, d) * steepest(slope, "l2")
-        d = d * per_sample(length / norm(d, "l2").clamp_min(torch.finfo(d.dtype).tiny), d)
+        d = d * per_sample(length / norm(d, "l2").clamp_min(TINY), d)
         point = (x + d).clamp(0, 1)
         d = point - x
-        logits, slope = look(model, point, lambda z: sign * cross_entropy(z / temperature, y), gradient=step < steps - 1)
+        logits, slope = look(model, point, lambda z: sign * cross_entropy(sharpen * z, y), gradient=step < steps - 1)
 
-        success, size = missing(logits, y, targeted) < 0, norm(d, "l2")
+        success, size = missing(logits, y, targeted) < 0, norm(d, "l2")  # (n,), (n,)
         shorter = success & (size < shortest)
         shortest = torch.where(shorter, size, shortest)
         best = torch.where(per_sample(shorter, best), point, best)
