@@ -18,7 +18,9 @@ import torch
 
 from advlens import data, models
 from advlens.attacks import jsma, one_pixel, one_pixel_exhaustive
+from advlens.attacks.jsma import contenders
 from advlens.evaluation import evaluate
+from advlens.kernels.jsma import best_pair
 
 STEPS = 40             # of JSMA, two features each
 POPULATION, GENERATIONS = 399, 10  # ART's population is the largest multiple of 3 below 400
@@ -61,13 +63,35 @@ def one_pixel_table(model, x, y, repetitions: int) -> str:
         }, norm="l0", repetitions=repetitions)
 
 
+def every_pair(a, b):
+    """All pairs in one map, n x n for each image."""
+    rise, fall = a[:, :, None] + a[:, None], b[:, :, None] + b[:, None]
+    return torch.where((rise > 0) & (fall > 0), rise * fall, 0).triu(1).flatten(1).argmax(1)
+
+
+def pairs_table(model, x) -> str:
+    point = x.clone().requires_grad_()
+    logits = model.eval()(point)
+    rise, = torch.autograd.grad(logits[:, 0].sum(), point, retain_graph=True)
+    fall, = torch.autograd.grad(2 * logits[:, 0].sum() - logits.sum(), point)
+    a, b = rise.flatten(1), fall.flatten(1)
+    left = contenders(a, b)[0].shape[1]
+    return compare.times(
+        f"Pair search of JSMA, {len(x)} images of {a.shape[1]} features, gradients of LeNet", "faster than the map of all pairs", {
+            "advlens, contenders": lambda: best_pair(*contenders(a, b)[1:]),
+            "advlens, every tile": lambda: best_pair(a, b),
+            "map of all pairs": lambda: every_pair(a, b),
+        }, note=f"contenders: {left} of {a.shape[1]} features are left for the search")
+
+
 def table(images: int = 20, repetitions: int = 3) -> str:
     test = data.load("mnist", "test", fallback="digits")[:1000]
     model = models.pretrained("lenet", test.name)
     margin = evaluate(model, test.images, test.images, test.labels).margin
     near = margin.masked_fill(margin > 0, -torch.inf).topk(4 * images).indices[::4]
     return "\n".join([jsma_table(model, test.images[:images], test.labels[:images], repetitions),
-                      one_pixel_table(model, test.images[near], test.labels[near], repetitions)])
+                      one_pixel_table(model, test.images[near], test.labels[near], repetitions),
+                      pairs_table(model, test.images[:100])])
 
 
 if __name__ == "__main__":
