@@ -115,10 +115,12 @@ def _differences(v: Tensor, first: int, count: int, full: bool) -> Tensor:
     """v_i - v_j of `count` pairs, from a row of n pairs on: (B, n) -> (B, count)."""
     n = v.shape[1]
     last = first + -(-count // n)
+    d = v.new_empty(len(v), last - first, n)  # in this order, which torch would not choose for a view that overlaps itself
     if full:
-        return (v[:, first:last, None] - v[:, None]).flatten(1)
-    turned = torch.cat([v, v], 1).unfold(1, n, 1)[:, first + 1:last + 1]  # (B, turns, n), a view
-    return (v[:, None] - turned).flatten(1)[:, :count]
+        torch.sub(v[:, first:last, None], v[:, None], out=d)
+    else:
+        torch.sub(v[:, None], torch.cat([v, v], 1).unfold(1, n, 1)[:, first + 1:last + 1], out=d)
+    return d.flatten(1)[:, :count]
 
 
 def _to_ends(grad_v: Tensor, grad_d: Tensor, first: int, full: bool) -> None:
@@ -126,10 +128,11 @@ def _to_ends(grad_v: Tensor, grad_d: Tensor, first: int, full: bool) -> None:
     n = grad_v.shape[1]
     if full:
         grad_d = grad_d.unflatten(1, (-1, n))
-        grad_v[:, first:first + grad_d.shape[1]] += grad_d.sum(2)
-        grad_v -= grad_d.sum(1)
+        grad_v[:, first:first + grad_d.shape[1]].add_(grad_d.sum(2))
+        grad_v.sub_(grad_d.sum(1))
         return
+    at_j = grad_v.new_zeros(len(grad_v), 2 * n)  # j before it is taken modulo n
     for turn, d in enumerate(grad_d.split(n, 1), first + 1):
-        grad_v[:, :d.shape[1]] += d
-        grad_v[:, turn:] -= d[:, :n - turn]
-        grad_v[:, :d.shape[1] - n + turn] -= d[:, n - turn:]  # round the end; none in a half turn
+        grad_v[:, :d.shape[1]].add_(d)
+        at_j[:, turn:turn + d.shape[1]].add_(d)
+    grad_v.sub_(at_j[:, :n]).sub_(at_j[:, n:])
