@@ -1,10 +1,9 @@
 """Carlini and Wagner's attack: distance and margin in one sum, its weight found by search.
 
->>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
->>> x = torch.full((2, 1, 2, 2), 0.5)
->>> y = net(x).argmax(1)
->>> (net(carlini_wagner(net, x, y)).argmax(1) != y).all().item()
-True
+>>> net = torch.nn.Flatten()  # four pixels, four classes: which pixel is the brightest?
+>>> x, y = torch.tensor([[[[0.9, 0.5], [0.1, 0.3]]]]), torch.tensor([0])
+>>> round((net(carlini_wagner(net, x, y)) - net(x)).norm().item(), 2)  # the nearest tie lies at 0.4 / sqrt(2)
+0.28
 """
 
 from __future__ import annotations
@@ -28,16 +27,17 @@ INSIDE = 0.9999      # black and white pixels start this close to the ends of th
 
 def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = 0.0, steps: int = 100, searches: int = 5,
                    learning_rate: float = 0.1, targeted: bool = False) -> Tensor:
-    """Minimise ||x' - x||^2 + c max(confidence - gain, 0) over x' in the box, for several c per image.
+    """Carlini-Wagner, L2: minimise ||x' - x||^2 + c max(confidence - gain, 0) over images x', for several c each.
 
-    gain is the best other logit minus that of y, and the reverse when `targeted`.
+    The gain is the best other logit minus that of y, the reverse when `targeted`; a success
+    has a gain above `confidence`.
 
     x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`.
-    Returns the shortest success met, one whose gain is above `confidence`; with confidence
-    0 it lies just beyond the boundary (`evaluate` reports the margin).  x itself where there
-    was none, with a ZeroGradientWarning where no gradient led anywhere, and where x
-    succeeds already.
-    Cost: at most searches x steps x (forward + backward); one search needs a forward pass more.
+    searches: how many c are tried.  steps: of Adam for each c.  learning_rate: its largest.
+    Returns the shortest success met; with confidence 0 it lies just beyond the boundary
+    (`evaluate` reports the margin).  x itself where there was none, and where x succeeds
+    already.  Warns (ZeroGradientWarning) where the gradient at x is 0: those stay as they are.
+    Cost: at most searches x steps x (forward + backward), and one forward pass when searches = 1.
     Raises TypeError or ValueError for input outside the contract.
     Source: carlini2017, sec. V; unam2021, 2.2.1.
     """
@@ -53,10 +53,9 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
     with frozen(model):
         logits, slope, rows = start(model, x, y, targeted, confidence)  # the first gradient of every search; the rows to search
         reach = missing(logits, y, targeted, confidence) / norm(slope, "l2")  # (N,), to the linearised boundary
-        # A linear margin would need half of this c.  It follows the scale of the logits, which therefore changes nothing.
+        # Twice the c that a linear margin needs.  It follows the scale of the logits, which therefore changes nothing.
         c = 4 * reach / norm(slope, "l2")  # (N,)
-        # Adam moves each pixel by up to half of the rate, whatever the gradient: the first step goes at most twice as far as
-        # the boundary seems to be.
+        # Adam's first step moves each pixel by up to rate / 2, whatever the gradient: in all, not beyond twice the reach.
         rate = (4 * reach / x[0].numel() ** 0.5).clamp_max(learning_rate)  # (N,)
         flat = ~torch.isfinite(c[rows])
         if flat.any():
@@ -68,6 +67,7 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
         for _ in range(searches):
             if len(rows) == 0:
                 break
+            # Each search starts at x.  From the best point so far it would end in the same local minimum, and find less.
             known = shortest[rows] < torch.inf
             point, size = _search(model, x[rows], y[rows], c[rows], slope[rows], known, confidence, steps, rate[rows], targeted)
             found = size < torch.inf
