@@ -572,6 +572,11 @@ def test_the_trained_net_is_no_source_of_its_own(train):
         fit(model, train[:32], objective=adversarial.ensemble_training([model], eps=0.1))
 
 
+def test_one_checkpoint_for_two_nets_is_refused(train, tmp_path):
+    with pytest.raises(ValueError, match="resume as the teacher"):
+        distillation.distil(dense(), dense(seed=1), train, temperature=20, epochs=1, checkpoint=tmp_path / "run")
+
+
 def test_a_teacher_that_is_the_student_or_has_other_classes_is_refused(train):
     with pytest.raises(ValueError, match="one net; give two"):
         distillation.distil(*[dense()] * 2, train, temperature=20, epochs=1)

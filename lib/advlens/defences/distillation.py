@@ -25,13 +25,15 @@ def distil(teacher: nn.Module, student: nn.Module, train: Dataset, *, temperatur
 
     The temperature is in the losses and nowhere in the nets: both return their logits as
     they are, which is a temperature of 1.  options: those of `training.fit`, except
-    `loss` and `objective`.  Raises TypeError or ValueError unless temperature is a finite
-    number > 0, for two nets that are one, and as `training.fit`.
+    `loss`, `objective` and `checkpoint`.  Raises TypeError or ValueError unless temperature
+    is a finite number > 0, for two nets that are one, and as `training.fit`.
     Source: papernot2016distillation, sec. IV (temperatures 1 to 100).
     """
     soft = cross_entropy_at(temperature)
     if teacher is student:
         raise ValueError("teacher and student are one net; give two, of the same architecture in the source")
+    if options.get("checkpoint") is not None:
+        raise ValueError("one checkpoint for two nets: the student would resume as the teacher; call fit twice, each with its own file")
     return (fit(teacher, train, loss=soft, **options),
             fit(student, train, loss=soft, objective=taught_by(teacher, temperature), **options))
 
