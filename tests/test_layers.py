@@ -178,6 +178,13 @@ def test_first_and_second_derivatives(n, full, tile, monkeypatch):
     assert torch.autograd.gradgradcheck(with_weights, (v, layer.weight))
 
 
+def test_second_derivatives_where_only_one_side_is_wanted():
+    """Frozen weights, as for pixel interactions, and constant inputs."""
+    layer, v = PairwiseDifference(5, 2).double(), double(3, 5)
+    assert torch.autograd.gradgradcheck(lambda v: torch.func.functional_call(layer, {"weight": layer.weight.detach()}, v), v)
+    assert torch.autograd.gradgradcheck(lambda w: torch.func.functional_call(layer, {"weight": w}, v.detach()).pow(2), layer.weight)
+
+
 def test_a_third_derivative_is_refused():
     v = double(2, 4)
     first, = torch.autograd.grad(PairwiseDifference(4, 2).double()(v).pow(2).sum(), v, create_graph=True)

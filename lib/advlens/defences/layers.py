@@ -206,7 +206,10 @@ class _PairwiseGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, towards_v, towards_weight):
-        return *_PairwiseCurvature.apply(*ctx.saved_tensors, towards_v, towards_weight), None, None
+        grad, v, weight = ctx.saved_tensors
+        towards_v = torch.zeros_like(v) if towards_v is None else towards_v  # None: that gradient was not wanted
+        towards_weight = torch.zeros_like(weight) if towards_weight is None else towards_weight
+        return *_PairwiseCurvature.apply(grad, v, weight, towards_v, towards_weight), None, None
 
 
 class _PairwiseCurvature(torch.autograd.Function):
