@@ -111,6 +111,7 @@ def test_images_that_succeed_already_come_back_unchanged(attack, fair):
     assert attack(net, x, y, targeted=True).data_ptr() != x.data_ptr()
 
 
+@pytest.mark.filterwarnings("ignore::advlens.geometry.ZeroGradientWarning")
 @both
 def test_failures_return_the_clean_image(attack, batch):
     """PEERS 4.  Class 2 is never the largest: no image reaches it."""
@@ -326,7 +327,7 @@ def test_carlini_wagner_finds_what_many_more_steps_find(peer, fully_connected, d
 def test_carlini_wagner_on_mnist(peer, mnist):
     """The same on real images of 0s and 1s, and nothing withstands."""
     lenet = models.pretrained("lenet")
-    some = mnist[:200]
+    some = mnist[:100]
     assert ((some.images == 0) | (some.images == 1)).float().mean() > 0.75
     found = evaluate(lenet, some.images, carlini_wagner(lenet, some.images, some.labels), some.labels)
     assert found.success.all()
