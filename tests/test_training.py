@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from advlens import data, models, training
+from advlens.defences.pairing import squeezing
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
 
@@ -232,7 +233,7 @@ def test_somebody_elses_safetensors_are_refused(small, tmp_path):
         fit(build(), small[0], checkpoint=tmp_path / "run")
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 16}, {"epochs": 5}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 16}, {"epochs": 5}, {"objective": squeezing(0.1)}])
 def test_the_checkpoint_of_another_run_is_refused(change, small, tmp_path):
     fit(build(), small[0], epochs=1, checkpoint=tmp_path / "run")
     with pytest.raises(ValueError, match="belongs to another run"):

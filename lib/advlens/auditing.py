@@ -24,6 +24,7 @@ from advlens import geometry
 from advlens.attacks.gradient import fgsm, pgd
 from advlens.attacks.losses import Loss, margin, named
 from advlens.inputs import frozen
+from advlens.models import Scale
 
 # diagnostic -> what it means when it marks many images, and what to do next
 ADVICE = {
@@ -54,7 +55,7 @@ def examine(model: nn.Module, x: Tensor, y: Tensor, eps: float, other: nn.Module
         fallen = {
             "cross-entropy": falls(walk(net)),
             "margin": falls(walk(net, loss="margin")),
-            "smaller logits": falls(walk(Rescaled(net, scale))),
+            "smaller logits": falls(walk(nn.Sequential(net, Scale(1 / scale)))),
             "one step": falls(fgsm(net, x, y, eps=eps, loss="margin")),
             "noise": noise(net, x, y, eps, 2 * steps, generator),
             "eps = 1": falls(walk(net, eps=1.0, loss="margin", random_start=False)),
@@ -82,17 +83,6 @@ class Connected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x) + 0 * x.flatten(1).sum(1, keepdim=True)
-
-
-class Rescaled(nn.Module):
-    """The same decisions, with logits divided by `scale` (belaustegui2022, 3.2)."""
-
-    def __init__(self, model: nn.Module, scale: float):
-        super().__init__()
-        self.model, self.scale = model, scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x) / self.scale
 
 
 @torch.no_grad()

@@ -94,7 +94,8 @@ def fit(
     device = next(model.parameters()).device
     descent = optimizer(model.parameters(), lr=rate(0.0))
     history, best = History(), {"accuracy": -1.0, "epoch": -1, "weights": None}
-    run = {"seed": seed, "batch_size": batch_size, "images": len(train), "epochs": epochs, "optimizer": type(descent).__name__}
+    run = {"seed": seed, "batch_size": batch_size, "images": len(train), "epochs": epochs, "optimizer": type(descent).__name__,
+           "objective": getattr(objective, "__qualname__", type(objective).__name__)}
     if checkpoint is not None and Path(checkpoint).exists():
         _resume(Path(checkpoint), model, descent, history, best, run)
 
