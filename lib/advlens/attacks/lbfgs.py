@@ -106,7 +106,8 @@ def minimise(objective: Objective, start: Tensor, steps: int, flat: float = 1e-5
     """Projected L-BFGS: N functions at once, each over its own point (N, D) in [0, 1]^D.
 
     Returns the points (N, D) where the walks end: after `steps`, or where a step brings
-    less than the share `flat` of the value.  Source: bertsekas1982 (active set, projection),
+    less than the share `flat` of the value; the first step, which knows no curvature and
+    may land on the far side of the minimum, ends no walk that it lowers.  Source: bertsekas1982 (active set, projection),
     nocedal1980 (L-BFGS).
     """
     result, rows = start.clone(), torch.arange(len(start), device=start.device)  # rows: where those that walk stand in `result`
@@ -115,11 +116,11 @@ def minimise(objective: Objective, start: Tensor, steps: int, flat: float = 1e-5
         raise ValueError("the input gradient is not finite: the model overflows on these images")
     scale = 1 / norm(gradient, "l2").clamp_min(torch.finfo(start.dtype).tiny)  # (n,) the first step has length 1
     memory: list[tuple[Tensor, Tensor, Tensor]] = []  # of each of the last steps: s (n, D), y (n, D), 1 / <s, y> (n,)
-    for _ in range(steps):
+    for step in range(steps):
         direction = _direction(point, gradient, memory, scale)
         new, lower, slope = _line_search(objective, rows, point, value, gradient, direction)
         memory, scale = _remember(memory, scale, new - point, slope - gradient)
-        walks = value - lower > flat * value.abs()
+        walks = value - lower > (flat * value.abs() if step else 0)
         point, value, gradient = new, lower, slope
         result[rows] = point
         if not walks.all():

@@ -1,0 +1,87 @@
+"""DeepFool and L-BFGS against their peers: `python benchmarks/deepfool.py`.
+
+Goals on two cores: DeepFool at least 3 times faster than the fastest peer that is
+correct (success and norm as ours); L-BFGS faster than SciPy's L-BFGS-B, image by
+image, at the same values of c and as many steps.
+"""
+
+from __future__ import annotations
+
+import compare
+import torch
+
+from advlens import data, models
+from advlens.attacks import deepfool, lbfgs
+from advlens.attacks.lbfgs import _look
+from advlens.inputs import frozen
+
+STEPS = 50
+SEARCHES, WALK = 8, 30
+
+
+def foolbox(model, x, y):
+    library = compare.peer("foolbox")
+    wrapped = library.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    return library.attacks.L2DeepFoolAttack(steps=STEPS)(wrapped, x, library.criteria.Misclassification(y), epsilons=None)[1]
+
+
+def art(model, x, y):
+    estimator = compare.peer("art.estimators.classification").PyTorchClassifier(
+        model, loss=torch.nn.CrossEntropyLoss(), input_shape=tuple(x.shape[1:]), nb_classes=10, clip_values=(0, 1), device_type="cpu")
+    attack = compare.peer("art.attacks.evasion").DeepFool(estimator, max_iter=STEPS, epsilon=0.02, batch_size=len(x), verbose=False)
+    return torch.from_numpy(attack.generate(x.numpy()))
+
+
+def scipy(model, x, y):
+    """Szegedy's search as ours does it, with SciPy's L-BFGS-B, one image after the other."""
+    from scipy.optimize import minimize
+
+    result = x.clone()
+    with frozen(model):
+        for i in range(len(x)):
+            image, label = x[i:i + 1], y[i:i + 1]
+            smallest, succeeds, fails, c = float("inf"), 0.0, float("inf"), 1.0
+
+            def function(flat):
+                nonlocal smallest
+                point = torch.from_numpy(flat).to(x).view_as(image)
+                loss, slope, hit = _look(model, point, label, False)
+                r = point - image
+                length = r.norm().item()
+                if hit and length < smallest:
+                    result[i], smallest = point[0], length
+                return loss.item() + c * length**2, (slope + 2 * c * r).flatten().double().numpy()
+
+            for _ in range(SEARCHES if not _look(model, image, label, False)[2] else 0):
+                end = minimize(function, result[i].flatten().double().numpy(), jac=True, method="L-BFGS-B",
+                               bounds=[(0, 1)] * image.numel(), options={"maxiter": WALK, "ftol": 1e-5}).x
+                hit = _look(model, torch.from_numpy(end).to(x).view_as(image), label, False)[2]
+                succeeds, fails = (c, fails) if hit else (succeeds, c)
+                c = 10 * succeeds if fails == float("inf") else (fails / 10 if succeeds == 0 else (succeeds * fails) ** 0.5)
+    return result
+
+
+def table() -> str:
+    """LeNet and CifarNet for DeepFool, LeNet for L-BFGS."""
+    blocks = []
+    for name, real, stand_in, n in [("lenet", "mnist", "digits", 100), ("cifar_net", "cifar10", "shapes", 30)]:
+        test = data.load(real, "test", fallback=stand_in)[:n]
+        model, x, y = models.pretrained(name, test.name), test.images, test.labels
+        library = {"adv-lib": lambda: compare.peer("adv_lib.attacks").df(model, x, y, steps=STEPS)}
+        if name == "lenet":
+            library |= {"torchattacks": lambda: compare.peer("torchattacks").DeepFool(model, steps=STEPS)(x, y),
+                        "Foolbox": lambda: foolbox(model, x, y),
+                        "ART": lambda: art(model, x, y)}
+        blocks.append(compare.attacks(f"DeepFool, {name}, {test.name}, at most {STEPS} steps, overshoot 0.02", "3 x faster than the fastest correct peer",
+                                      model, x, y, {"advlens": lambda: deepfool(model, x, y, steps=STEPS)} | library))
+    test = data.load("mnist", "test", fallback="digits")[:20]
+    model, x, y = models.pretrained("lenet", test.name), test.images, test.labels
+    blocks.append(compare.attacks(f"L-BFGS, lenet, {test.name}, {SEARCHES} values of c, at most {WALK} steps each", "faster than SciPy",
+                                  model, x, y, {"advlens": lambda: lbfgs(model, x, y, searches=SEARCHES, steps=WALK),
+                                                "SciPy L-BFGS-B": lambda: scipy(model, x, y)}))
+    return "\n\n".join(blocks)
+
+
+if __name__ == "__main__":
+    print(compare.HEADER)
+    print(table())
