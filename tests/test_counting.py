@@ -98,18 +98,18 @@ def test_bad_scenes_get_one_clear_error(options, message):
 @pytest.mark.parametrize("activation", counting.ACTIVATIONS)
 def test_a_net_learns_to_count(activation):
     """Better on new images than the best constant; outputs are never negative."""
-    train, test = (counting.draw(n, generator=seeded(s), **small) for n, s in ((300, 0), (100, 1)))
+    train, test = (counting.draw(n, generator=seeded(s), **small) for n, s in ((400, 0), (100, 1)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = counting.CountingNet(activation, side=32)
     before = [p.clone() for p in net.parameters()]
-    history = counting.fit(net, train, epochs=12, learning_rate=3e-3, progress=False)
+    history = counting.fit(net, train, epochs=12, learning_rate=4e-3, progress=False)
     with torch.no_grad():
         answers = net(test.images)
     assert len(history) == 12 and history[-1] < 0.8 * history[0] and not net.training
     assert all((a != b).any() for a, b in zip(before, net.parameters()))
     error = (answers - test.counts).pow(2).mean()
-    assert error < 0.9 * test.counts.float().var(0, correction=0).mean() and answers.min() >= 0
+    assert error < 0.8 * test.counts.float().var(0, correction=0).mean() and answers.min() >= 0
 
 
 def test_training_repeats_itself():

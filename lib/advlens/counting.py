@@ -20,6 +20,7 @@ from advlens import saliency
 from advlens.defences.layers import BatchRenorm
 from advlens.inputs import check_images, frozen
 from advlens.models import Normalize
+from advlens.training import one_cycle
 
 KINDS = ("square", "triangle")
 SIZES = ("equal", "varied", "per image")
@@ -156,21 +157,24 @@ def CountingNet(activation: str = "relu", *, side: int = 64, width: int = 8) -> 
     return net
 
 
-def fit(net: nn.Module, scenes: Scenes, *, epochs: int, learning_rate: float = 1e-3, batch_size: int = 32, seed: int = 0,
+def fit(net: nn.Module, scenes: Scenes, *, epochs: int, learning_rate: float = 4e-3, batch_size: int = 32, seed: int = 0,
         progress: bool = True) -> list[float]:
     """Train a counting net in place by Adam on the squared error of its counts; returns the mean error of each epoch.
 
+    The learning rate rises and falls (`training.one_cycle`), so that running statistics settle.
     Raises FloatingPointError when the error is not finite.  Source: cutilli2021, part 1.
     """
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs = {epochs}, batch_size = {batch_size}; give at least 1")
-    descent = torch.optim.Adam(net.parameters(), lr=learning_rate)
+    descent, rate = torch.optim.Adam(net.parameters(), lr=learning_rate), one_cycle(learning_rate, epochs)
     generator, device = torch.Generator().manual_seed(seed), next(net.parameters()).device
     net.train()
     history = []
-    for _ in (bar := tqdm(range(epochs), desc="training", unit="epoch", disable=not progress)):
+    for epoch in (bar := tqdm(range(epochs), desc="training", unit="epoch", disable=not progress)):
         total = 0.0
-        for rows in torch.randperm(len(scenes.images), generator=generator).split(batch_size):
+        batches = torch.randperm(len(scenes.images), generator=generator).split(batch_size)
+        for step, rows in enumerate(batches):
+            descent.param_groups[0]["lr"] = rate(epoch + step / len(batches))
             x, counts = scenes.images[rows].to(device), scenes.counts[rows].to(device)
             error = F.mse_loss(net(x), counts.to(x.dtype))
             if not torch.isfinite(error):

@@ -65,13 +65,14 @@ class BatchRenorm(nn.Module):
     In training the batch is normalised by its own mean and deviation and then moved to where
     the running statistics would have put it: x r + d, with r in [1 / r_max, r_max] and d in
     [-d_max, d_max] as constants of the gradient.  Both limits grow linearly during `warmup`
-    batches from those of plain batch normalisation (1 and 0).  In evaluation only the running
-    statistics count, so the images of a batch do not affect each other.
+    batches from those of plain batch normalisation (1 and 0); where they grow too fast,
+    training wavers.  In evaluation only the running statistics count, so the images of a
+    batch do not affect each other.
     Raises ValueError for inputs of another shape, and in training for a single value per channel.
     Source: ioffe2017, algorithm 1.
     """
 
-    def __init__(self, features: int, *, r_max: float = 3.0, d_max: float = 5.0, warmup: int = 1000,
+    def __init__(self, features: int, *, r_max: float = 3.0, d_max: float = 5.0, warmup: int = 5000,
                  momentum: float = 0.01, eps: float = 1e-5):
         super().__init__()
         _check_sizes(features=features, warmup=warmup)
