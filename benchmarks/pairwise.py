@@ -6,6 +6,7 @@ extra memory.  No peer library has this layer; the dense one is plain torch.
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from itertools import accumulate
 from typing import Callable
@@ -16,6 +17,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from advlens.defences.layers import PairwiseDifference, halved
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler would write two lines for every run
 
 # samples, inputs, outputs: the first and a hidden layer of S3's net, and 5x5 patches of 16 MNIST images
 CASES = [(20, 784, 10), (128, 100, 100), (16 * 576, 25, 8)]
