@@ -13,6 +13,7 @@ import warnings
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
 from advlens.attacks.boundary import gain, look, missing, start
 from advlens.geometry import ZeroGradientWarning, norm, per_sample
@@ -114,7 +115,7 @@ def _search(model, x, y, c, slope, known, confidence, steps, rate, targeted) -> 
         d = point - x
         logits, slope = look(model, point, lambda z: gain(z, y, targeted), gradient=step < steps - 1)
 
-        lack, size = missing(logits, y, targeted, confidence), norm(d, "l2")
+        lack, size = missing(logits, y, targeted, confidence), vector_norm(d, dim=(1, 2, 3))
         shorter = (lack < 0) & (size < shortest[rows])
         best[rows[shorter]], shortest[rows[shorter]] = point[shorter], size[shorter]
         if step == steps // 2 and (hopeless := known[rows] & (shortest[rows] == torch.inf)).any():

@@ -12,6 +12,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
 from advlens.attacks.boundary import look, missing, spread, start
 from advlens.attacks.losses import cross_entropy
@@ -66,14 +67,13 @@ def _walk(model, x, y, logits, slope, steps, gamma, targeted) -> Tensor:
     for step in range(steps):
         fade = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
         d = d + per_sample(fade * length, d) * steepest(slope, "l2")
-        d = d * per_sample(length / norm(d, "l2").clamp_min(TINY), d)
+        d = d * per_sample(length / vector_norm(d, dim=(1, 2, 3)).clamp_min(TINY), d)
         point = (x + d).clamp(0, 1)
         d = point - x
         logits, slope = look(model, point, lambda z: sign * cross_entropy(sharpen * z, y), gradient=step < steps - 1)
 
-        success, size = missing(logits, y, targeted) < 0, norm(d, "l2")  # (n,), (n,)
+        success, size = missing(logits, y, targeted) < 0, vector_norm(d, dim=(1, 2, 3))  # (n,), (n,)
         shorter = success & (size < shortest)
-        shortest = torch.where(shorter, size, shortest)
-        best = torch.where(per_sample(shorter, best), point, best)
+        best[shorter], shortest[shorter] = point[shorter], size[shorter]
         length = torch.minimum(length * torch.where(success, 1 - fade * gamma, 1 + fade * gamma), longest)
     return best
