@@ -206,6 +206,14 @@ def test_half_precision_models_keep_the_tables(shapes):
     assert torch.equal(JPEG(37).half().luminance, tables(37)[0])
 
 
+@pytest.mark.parametrize("rounding", jpeg.ROUNDINGS)
+def test_mixed_precision_leaves_the_codec_alone(rounding, shapes):
+    codec, x = JPEG(90, rounding=rounding), shapes[:2].float()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = codec(x)
+    assert torch.equal(mixed, codec(x))
+
+
 def test_an_attack_goes_through_the_codec(lenet, digits):
     """What BPDA is for: with its gradient PGD breaks what JPEG seems to protect."""
     some = digits.sample(20)

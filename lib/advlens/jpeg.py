@@ -59,7 +59,7 @@ def compress(images: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor
     subsampling: "4:2:0" halves the resolution of the colours, "4:4:4" keeps it.
     Returns images of the same type on the same device; no gradient passes.
     Raises TypeError or ValueError for input outside this contract.
-    Source: wallace1992; as a defence, unam2021, 2.2.3.
+    Source: wallace1992; as a defence, unam2021.
     """
     import numpy as np
     from PIL import Image
@@ -111,14 +111,16 @@ class JPEG(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         _check(x, self.subsampling)
         subsample = self.subsampling == "4:2:0"
-        if self.rounding == "smooth":
-            return _in_real_numbers(x, subsample, self._smooth).clamp(0, 1)
-        codec = kernels.implementation("jpeg", x.device.type)
-        coded = codec.round_trip(x.detach(), self.luminance, self.chrominance, subsample=subsample)
-        if not (torch.is_grad_enabled() and x.requires_grad):
-            return coded
-        linear = _in_real_numbers(x, subsample, lambda planes, table: planes)
-        return coded + (linear - linear.detach())  # + 0, with the gradient of `linear`
+        with torch.autocast(x.device.type, enabled=False):  # 8 bits of a product are not enough for JPEG's tables
+            if self.rounding == "smooth":
+                work = x if x.dtype == torch.float64 else x.float()
+                return _in_real_numbers(work, subsample, self._smooth).clamp(0, 1).to(x.dtype)
+            codec = kernels.implementation("jpeg", x.device.type)
+            coded = codec.round_trip(x.detach(), self.luminance, self.chrominance, subsample=subsample)
+            if not (torch.is_grad_enabled() and x.requires_grad):
+                return coded
+            linear = _in_real_numbers(x, subsample, lambda planes, table: planes)
+            return coded + (linear - linear.detach())  # + 0, with the gradient of `linear`
 
     def _smooth(self, planes: Tensor, name: str) -> Tensor:
         """Planes (N, C, H, W) whose coefficients are drawn towards multiples of the table's entries."""

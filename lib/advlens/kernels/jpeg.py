@@ -31,7 +31,7 @@ DCT = ((8192, 8192, 8192, 8192, 8192, 8192, 8192, 8192),
 # Colours (wallace1992; JFIF), in units of 2^-16: R, G, B -> Y, Cb, Cr, and Y, Cb, Cr -> R, G, B.
 TO_YCC = ((19595, 38470, 7471), (-11058, -21710, 32768), (32768, -27439, -5329))
 TO_RGB = ((65536, 0, 91881), (65536, -22554, -46802), (65536, 116130, 0))
-CHUNK = 1 << 18  # numbers worked on at a time: few enough to stay in the cache
+CHUNK = 1 << 20  # numbers worked on at a time, so that memory does not grow with the batch
 
 
 def round_trip(x: Tensor, luminance: Tensor, chrominance: Tensor, *, subsample: bool) -> Tensor:
