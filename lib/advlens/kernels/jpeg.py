@@ -2,7 +2,7 @@
 
 libjpeg computes in integers.  Its constants are whole numbers over powers of two, so the
 same arithmetic in floating point, rounded where libjpeg rounds, gives libjpeg's bytes:
-every one in float64, and all but about one in 10,000 in float32, where the second and
+every one in float64, and all but a few in 100,000 in float32, where the second and
 the third of the four transforms need more than 24 bits.
 
 >>> grey = torch.full((1, 1, 8, 8), 0.5)

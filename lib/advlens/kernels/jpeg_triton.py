@@ -7,7 +7,7 @@ blocks, so there are two passes: the first writes the decoded Y, Cb and Cr as by
 for each pixel (reading and writing an image takes 24), the second interpolates and mixes.
 
 The roundings are those of the twin.  Where float32 has too few bits for a product, the
-order of its sum can decide a rounding: about one pixel in 10,000 differs, by a level or two.
+order of its sum can decide a rounding: a few pixels in 100,000 may differ, by a level or two.
 """
 
 from __future__ import annotations
