@@ -221,6 +221,16 @@ class Constant(nn.Module):
         return torch.linspace(1, 0, CLASSES).to(x).expand(len(x), CLASSES) + 0 * x.sum((1, 2, 3))[:, None]
 
 
+@over(sorted(set(ALL) - GRADIENT_FREE))
+def test_a_model_that_cuts_the_gradient_off_is_named(name, net, batch):
+    class Cut(nn.Module):
+        def forward(self, x):
+            return net(torch.round(x.detach() * 255) / 255)
+
+    with pytest.raises(ValueError, match="BPDA"):
+        ALL[name](Cut(), batch[0], logits(net, batch[0]).argmax(1))
+
+
 @over(ALL)
 def test_a_zero_gradient_gives_finite_images_and_a_warning(name, batch, recwarn):
     """PEERS 9."""

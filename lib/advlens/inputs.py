@@ -1,4 +1,4 @@
-"""What every public function checks first: images, labels, eps, and the state of the model."""
+"""What every public function shares: checks of images, labels and eps, the state of the model, its gradient."""
 
 from __future__ import annotations
 
@@ -53,6 +53,20 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor) -> None:
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-3):
         warnings.warn("the model's outputs are positive and sum to 1: they look like probabilities. Attacks need logits; "
                       "remove the softmax.", ProbabilitiesWarning, stacklevel=3)
+
+
+def image_gradient(value: Tensor, images: Tensor, *, retain_graph: bool = False) -> Tensor:
+    """The gradient (N, C, H, W) of each image's own value (N,).
+
+    Samples do not mix, so the gradient of the sum holds each one's own.
+    Raises ValueError where nothing leads from the images to the value.
+    """
+    if value.requires_grad:
+        gradient, = torch.autograd.grad(value.sum(), images, retain_graph=retain_graph, allow_unused=True)
+        if gradient is not None:
+            return gradient
+    raise ValueError("the model cuts its logits off from the images (a codec, rounding through integers, no_grad), so there is no "
+                     "gradient to follow: attack advlens.attacks.BPDA(model, forward, backward), or use an attack without gradients")
 
 
 def check_eps(eps: float | Tensor, x: Tensor, name: str = "eps") -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from advlens.attacks.losses import margin
-from advlens.inputs import check_logits
+from advlens.inputs import check_logits, image_gradient
 
 # A success counts when its margin is above this share of the logits' spread.  On the boundary
 # itself rounding decides, and another batch size or another device would take it back.
@@ -26,8 +26,7 @@ def look(model: nn.Module, point: Tensor, value: Callable[[Tensor], Tensor], gra
     with torch.set_grad_enabled(gradient):
         point = point.detach().requires_grad_(gradient)
         logits = model(point)
-        # Samples do not mix, so the gradient of the sum holds each one's own gradient.
-        slope = torch.autograd.grad(value(logits).sum(), point)[0] if gradient else None
+        slope = image_gradient(value(logits), point) if gradient else None
     return logits.detach(), slope
 
 

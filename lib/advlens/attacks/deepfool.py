@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from advlens.geometry import ZeroGradientWarning, norm, per_sample
-from advlens.inputs import check_amount, check_images, check_labels, check_logits, frozen
+from advlens.inputs import check_amount, check_images, check_labels, check_logits, frozen, image_gradient
 
 # Added to each step, in pixel units: a relative overshoot alone shrinks with the step, and where
 # the box cuts the step off, the walk would approach the boundary for ever and never cross it.
@@ -101,8 +101,8 @@ def _nearest_boundary(model, image, logits, y, slopes, wanted) -> tuple[Tensor, 
             image, logits = _forward(model, point[rows])
         at = k[rows]
         with torch.enable_grad():
-            difference = (logits.gather(1, at[:, None]) - logits.gather(1, own[rows])).sum()
-        gradient, = torch.autograd.grad(difference, image, retain_graph=True)
+            difference = logits.gather(1, at[:, None]) - logits.gather(1, own[rows])
+            gradient = image_gradient(difference, image, retain_graph=True)
         slope = norm(gradient, "l2")
         if not torch.isfinite(slope).all():
             raise ValueError("the input gradient is not finite: the model overflows on these images")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from advlens import geometry
 from advlens.attacks.losses import Loss, named
-from advlens.inputs import check_eps, check_images, check_labels, check_logits, frozen
+from advlens.inputs import check_eps, check_images, check_labels, check_logits, frozen, image_gradient
 
 
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targeted: bool = False, loss: str | Loss = "ce") -> Tensor:
@@ -128,8 +128,7 @@ def _look(model, point, y, loss, targeted, gradient=True, check=False):
         value = -loss(logits, y) if targeted else loss(logits, y)
         if value.shape != y.shape:
             raise ValueError(f"the loss returns shape {tuple(value.shape)} for {len(y)} images; give one number for each, (N,)")
-        # Samples do not mix, so the gradient of the sum holds each one's own gradient.
-        slope = torch.autograd.grad(value.sum(), point)[0] if gradient else None
+        slope = image_gradient(value, point) if gradient else None
     hit = logits.argmax(1) == y
     return value.detach(), hit if targeted else ~hit, slope
 

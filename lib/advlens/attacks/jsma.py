@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from advlens.geometry import ZeroGradientWarning
-from advlens.inputs import check_images, check_labels, check_logits, frozen
+from advlens.inputs import check_images, check_labels, check_logits, frozen, image_gradient
 from advlens.kernels import implementation
 
 EDGE = 0.01  # a feature so near to the edge has arrived: scans are full of 253 and 254, and the last step would be wasted on them
@@ -78,9 +78,8 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
 
 def _slopes(logits: Tensor, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients (N, n) of the target's logit, and of minus the sum of the others: two backward passes for any number of classes."""
-    # Samples do not mix, so the gradient of the sum over the batch holds each one's own.
-    rise, = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), x, retain_graph=True)
-    total, = torch.autograd.grad(logits.sum(), x)
+    rise = image_gradient(logits.gather(1, target[:, None]), x, retain_graph=True)
+    total = image_gradient(logits, x)
     return rise.flatten(1), (rise - total).flatten(1)
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlens.attacks.losses import margin
-from advlens.inputs import check_amount, check_logits, frozen
+from advlens.inputs import check_amount, check_logits, frozen, image_gradient
 
 
 class MaskImage(NamedTuple):
@@ -82,7 +82,7 @@ def _look(model, image, seen, classes, check):
                 raise ValueError(f"{len(classes)} masks, but the model has {logits.shape[1]} classes: give at most one mask for each")
             check_logits(logits, views, classes)
         loss = F.cross_entropy(logits, classes)
-        slope = torch.autograd.grad(loss, image)[0]
+        slope = image_gradient(loss, image)
     return logits.detach(), loss.item(), slope
 
 

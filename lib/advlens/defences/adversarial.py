@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from advlens import attacks, geometry, training
 from advlens.data import Dataset
 from advlens.evaluation import robust_accuracy
-from advlens.inputs import check_amount, check_eps, check_images, frozen
+from advlens.inputs import check_amount, check_eps, check_images, frozen, image_gradient
 from advlens.training import History, Loss, Objective
 
 
@@ -109,7 +109,7 @@ def walk(*, eps: float, norm: str = "linf", steps: int = 7, step_size: float | N
             for _ in range(steps):
                 point = (x + d).requires_grad_()
                 total = len(x) * loss(model(point).to(x.dtype), y)  # the mean's gradients would underflow sooner
-                gradient, = torch.autograd.grad(total, point)
+                gradient = image_gradient(total, point)
                 d = geometry.project(d + step_size * geometry.steepest(gradient, norm), radius, norm)
                 d = (x + d).clamp(0, 1) - x
         return x + d
