@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from advlens import models
 from advlens.attacks import pgd
 from advlens.defences.layers import Angular, BatchRenorm, ElasticSigmoid, PairwiseDifference, PatchPairwiseDifference, halved
 from advlens.inputs import frozen
@@ -391,3 +392,7 @@ def test_the_kernel_names_what_it_cannot_do(kernel, monkeypatch):
     monkeypatch.setattr(kernel, "_interpreted", lambda: False)
     with pytest.raises(ValueError, match="v is on cpu; the kernel runs on a GPU"):
         kernel.forward(torch.zeros(2, 3), torch.zeros(4, 3))
+
+
+def test_running_statistics_of_batch_renorm_are_counted_as_such():
+    assert models.count(BatchRenorm(8)) == {"total": 32, "trainable": 16, "non-trainable": 16}

@@ -234,7 +234,7 @@ def _checkpoint(name: str, data: str | None) -> Path:
 def count(model: nn.Module) -> dict[str, int]:
     """Numbers that a model stores: total, trainable, and running statistics that are not trained."""
     trainable = sum(p.numel() for p in model.parameters())
-    running = sum(b.numel() for m in model.modules() if isinstance(m, nn.BatchNorm2d) for b in (m.running_mean, m.running_var))
+    running = sum(b.numel() for name, b in model.named_buffers() if name.rpartition(".")[2].startswith("running_"))
     return {"total": trainable + running, "trainable": trainable, "non-trainable": running}
 
 
