@@ -74,8 +74,10 @@ def attacks(what: str, goal: str, model: nn.Module, x: Tensor, y: Tensor, sides:
     for name, (found, work) in judged.items():
         size = getattr(found, norm)[found.success]
         ratio = " " * 25 if name == ours else _ratio(spent[ours], spent[name])
+        # ART calls a net's layers one by one, past the counter.
+        counted = f"{work.forward / len(x):>9.1f}{work.backward / len(x):>9.1f}" if work.forward else f"{'-':>9}{'-':>9}"
         lines.append(f"  {name:<24}{statistics.median(spent[name]):>9.2f}{ratio}{found.success.float().mean():>9.1%}"
-                     f"{size.median() if len(size) else float('nan'):>9.4f}{work.forward / len(x):>9.1f}{work.backward / len(x):>9.1f}")
+                     f"{size.median() if len(size) else float('nan'):>9.4f}{counted}")
     return "\n".join(lines)
 
 

@@ -48,7 +48,7 @@ def table() -> str:
     right = logits(model, test[:300].images).argmax(1) == test[:300].labels
     x, y = test[:300].images[right], test[:300].labels[right]
 
-    few, some = (x[:10], y[:10]), (x[:50], y[:50])
+    few, some = (x[:30], y[:30]), (x[:50], y[:50])
     searched = {"binary_search_steps": SEARCHES, "steps": STEPS, "stepsize": RATE, "initial_const": 1.0}
     return "\n".join([
         compare.attacks("Carlini-Wagner, ours 5 x 100 steps, adv-lib 9 x 1,000 at a learning rate of 0.01, LeNet",
