@@ -17,6 +17,7 @@ from advlens import geometry
 from advlens.attacks import bim, fgm, fgsm, pgd
 from advlens.evaluation import evaluate, logits, robust_accuracy
 from advlens.inputs import ProbabilitiesWarning
+from nets import After, Constant
 
 start = lambda seed=0: torch.Generator().manual_seed(seed)
 
@@ -131,41 +132,23 @@ def test_a_constant_added_to_the_logits_changes_nothing(attack, norm, net, batch
         torch.testing.assert_close(attack(Shifted(c), x, y, eps=0.2), plain, rtol=0, atol=1e-9)
 
 
-class Scaled(nn.Module):
-    """A net that is `factor` times as sure of everything; its decisions are the same."""
-
-    def __init__(self, net, factor):
-        super().__init__()
-        self.net, self.factor = net, factor
-
-    def forward(self, x):
-        return self.net(x) * self.factor
-
-
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_confident_logits_change_nothing_for_the_margin_loss(norm, net, batch):
     """PEERS 6."""
     net, x, y = net.double(), batch[0].double(), batch[1]
     attack = partial(pgd, x=x, y=y, eps=0.2, norm=norm, steps=5, random_start=False, loss="margin")
-    torch.testing.assert_close(attack(Scaled(net, 100.0)), attack(net), rtol=0, atol=1e-9)
+    torch.testing.assert_close(attack(After(net, lambda z: 100.0 * z)), attack(net), rtol=0, atol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore::advlens.geometry.ZeroGradientWarning")
 def test_cross_entropy_is_masked_by_large_logits_and_the_margin_is_not(lenet, digits):
     """PEERS 6, on a trained net: this is the lesson of chapter 04, so it has to stay true here."""
     some = digits[:100]
-    kept = {(loss, factor): robust_accuracy(Scaled(lenet, factor), some.images, some.labels,
+    kept = {(loss, factor): robust_accuracy(After(lenet, lambda z: factor * z), some.images, some.labels,
                                             partial(pgd, eps=0.2, steps=10, loss=loss, random_start=False)).value
             for loss in ("ce", "margin") for factor in (1.0, 1000.0)}
     assert kept["ce", 1000.0] > kept["ce", 1.0] + 0.2
     assert abs(kept["margin", 1000.0] - kept["margin", 1.0]) <= 0.01
-
-
-class Constant(nn.Module):
-    """Logits that no longer depend on the image."""
-
-    def forward(self, x):
-        return torch.tensor([1.0, 0.5, 0.0]).expand(len(x), 3) + 0 * x.sum((1, 2, 3))[:, None]
 
 
 @over(ALL)
@@ -173,7 +156,7 @@ def test_a_zero_gradient_gives_finite_results_and_a_warning(attack, norm, batch)
     """PEERS 9."""
     x, y = batch[0], batch[1] % 3
     with pytest.warns(geometry.ZeroGradientWarning, match="masked"):
-        adversarial = attack(Constant(), x, torch.zeros_like(y), eps=0.1)
+        adversarial = attack(Constant(1.0, 0.5, 0.0), x, torch.zeros_like(y), eps=0.1)
     assert torch.isfinite(adversarial).all() and 0 <= adversarial.min() and adversarial.max() <= 1
     assert (geometry.norm(adversarial - x, norm) <= 0.1 + 1e-6).all()
 

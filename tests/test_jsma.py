@@ -1,4 +1,4 @@
-"""JSMA and its pair search: against looking at every pair, the contract, the least work and memory.
+"""JSMA and its pair search: against looking at every pair, the least work and memory.  Its contract: test_contract.py.
 
 "PEERS n" names a mistake of other libraries that the test would catch here.
 """
@@ -22,6 +22,7 @@ from advlens.attacks import jsma
 from advlens.attacks.jsma import contenders
 from advlens.evaluation import evaluate, logits
 from advlens.kernels import jsma as twin
+from nets import After
 
 # --- the pair search ---------------------------------------------------------------
 
@@ -276,17 +277,6 @@ def test_images_without_a_pair_leave_the_batch(work):
     assert done.forward == 2  # both are class 0 or have no admissible pair
 
 
-def test_failures_and_images_on_target_come_back_as_they_were(net, batch):
-    """PEERS 4."""
-    x = batch[0]
-    y, target = next_class(net, x)
-    adversarial = jsma(net, x, y, target=target, gamma=2 / 72)
-    success = logits(net, adversarial).argmax(1) == target
-    assert success.any() and not success.all(), "the test needs both"
-    assert torch.equal(adversarial[~success], x[~success]) and (adversarial[success] != x[success]).flatten(1).any(1).all()
-    assert torch.equal(jsma(net, x, target, target=y), x)
-
-
 def test_no_more_features_change_than_gamma_allows(net, batch):
     x = batch[0]
     y, target = next_class(net, x)
@@ -314,70 +304,12 @@ def test_a_larger_gamma_never_fools_fewer_and_the_largest_fools_most(lenet, digi
     assert (fooled[0] <= fooled[1]).all() and (fooled[1] <= fooled[2]).all() and fooled[2].float().mean() >= 0.8
 
 
-def test_neighbours_change_nothing(net, batch):
-    """PEERS 3."""
-    net, x = net.double(), batch[0].double()
-    y, target = next_class(net, x)
-    attack = lambda rows: jsma(net, x[rows], y[rows], target=target[rows], theta=0.5, gamma=0.3)
-    together = attack(torch.arange(8))
-    assert torch.equal(torch.cat([attack(torch.tensor([i])) for i in range(8)]), together)
-    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
-    assert torch.equal(attack(order), together[order])
-
-
-class Changed(nn.Module):
-    """The same decisions from other logits."""
-
-    def __init__(self, net, factor, shift):
-        super().__init__()
-        self.net, self.factor, self.shift = net, factor, shift
-
-    def forward(self, x):
-        return self.net(x) * self.factor + self.shift
-
-
-@pytest.mark.parametrize("factor, shift", [(1, -100.0), (128, 0.0), (2.0**-90, 0.0)], ids=["shifted", "sure", "tiny gradients"])
-def test_other_logits_for_the_same_decisions_change_nothing(factor, shift, net, batch):
-    """PEERS 1, 6; the product of two tiny gradients is 0 in float32."""
+def test_tiny_gradients_change_nothing(net, batch):
+    """The product of two is 0 in float32."""
     x = batch[0]
     y, target = next_class(net, x)
-    if shift:
-        net, x = net.double(), x.double()
     plain = jsma(net, x, y, target=target, gamma=0.3)
-    assert (plain != x).any() and torch.equal(jsma(Changed(net, factor, shift), x, y, target=target, gamma=0.3), plain)
-
-
-def test_the_model_the_images_and_the_generator_are_left_as_they_were(net, batch):
-    """PEERS 10, 11."""
-    net[2].eval()
-    net[6].weight.requires_grad_(False)
-    modes, flags = [m.training for m in net.modules()], [p.requires_grad for p in net.parameters()]
-    state = {k: v.clone() for k, v in net.state_dict().items()}
-    x = batch[0].clone().requires_grad_()
-    y, target = next_class(net, batch[0])
-    random = torch.get_rng_state()
-    noisy = jsma(net, x, y, target=target)
-    with torch.no_grad():
-        assert torch.equal(jsma(net, x, y, target=target), noisy)
-    with pytest.raises(ValueError, match="y holds"):
-        jsma(net, x, y + 5, target=target)
-    assert [m.training for m in net.modules()] == modes and [p.requires_grad for p in net.parameters()] == flags
-    assert all(p.grad is None for p in net.parameters()) and x.grad is None and torch.equal(x, batch[0])
-    assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), random) and not noisy.requires_grad
-    assert torch.equal(jsma(net.eval(), x, y, target=target), noisy)
-
-
-class Constant(nn.Module):
-    def forward(self, x):
-        return torch.tensor([1.0, 0.5, 0.0]).expand(len(x), 3) + 0 * x.sum((1, 2, 3))[:, None]
-
-
-def test_a_zero_gradient_gives_the_clean_images_and_a_warning(batch):
-    """PEERS 9."""
-    with pytest.warns(geometry.ZeroGradientWarning, match="masked"):
-        adversarial = jsma(Constant(), batch[0], torch.zeros(8, dtype=torch.int64), target=torch.full((8,), 2))
-    assert torch.equal(adversarial, batch[0])
+    assert (plain != x).any() and torch.equal(jsma(After(net, lambda z: 2.0**-90 * z), x, y, target=target, gamma=0.3), plain)
 
 
 class Largest(TorchDispatchMode):
@@ -406,11 +338,11 @@ def test_memory_is_linear_in_the_number_of_features(order):
     model[1].weight.data[0, 0] = -1e-6
     model[1].weight.data *= 100
     with Largest() as largest:
-        jsma(Changed(model, 1, torch.tensor([1e6, 0.0])), x, torch.tensor([0]), target=torch.tensor([1]), gamma=2.5 / n)
+        jsma(After(model, lambda z: z + torch.tensor([1e6, 0.0])), x, torch.tensor([0]), target=torch.tensor([1]), gamma=2.5 / n)
     assert largest.numbers <= max(twin.TILE, 8 * n)
 
 
-# --- input outside the contract ------------------------------------------------------
+# --- bad input -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change, error, message", [
@@ -426,26 +358,8 @@ def test_memory_is_linear_in_the_number_of_features(order):
     (dict(target=torch.ones(8)), TypeError, "target is torch.float32"),
     (dict(target=1), TypeError, "target is int"),
     (dict(target=torch.full((8,), 5)), ValueError, r"target holds 5, but the model has 5 classes"),
-    (dict(y=torch.full((8,), 5)), ValueError, r"y holds 5, but the model has 5 classes"),
-    (dict(y=torch.full((8,), -1)), ValueError, "y holds -1"),
-    (dict(y=torch.zeros(8)), TypeError, "y is torch.float32"),
-    (dict(x=torch.zeros(8, 2, 6, 6).long()), TypeError, "x is torch.int64"),
-    (dict(x=torch.full((8, 2, 6, 6), 1.5)), ValueError, "pixels belong in"),
-    (dict(x=torch.zeros(0, 2, 6, 6)), ValueError, "x is empty"),
-    (dict(x=torch.full((8, 2, 6, 6), math.nan)), ValueError, "x holds NaN"),
-    (dict(x=torch.zeros(2, 6, 6)), ValueError, r"give \(N, C, H, W\)"),
 ])
-def test_wrong_input_is_refused(change, error, message, net, batch):
+def test_wrong_options_are_refused(change, error, message, net, batch):
     arguments = dict(x=batch[0], y=torch.zeros(8, dtype=torch.int64), target=torch.ones(8, dtype=torch.int64)) | change
     with pytest.raises(error, match=message):
         jsma(net, **arguments)
-
-
-def test_a_gradient_that_is_not_finite_is_refused():
-    class Steep(nn.Module):
-        def forward(self, x):
-            root = x.flatten(1).sum(1).sqrt()  # an infinite slope at a black image
-            return torch.stack([2 - root, root], 1)
-
-    with pytest.raises(ValueError, match="the input gradient is not finite"):
-        jsma(Steep(), torch.zeros(1, 1, 3, 3), gamma=0.5, **targets(1))

@@ -1,4 +1,4 @@
-"""Box-constrained L-BFGS: the optimiser against SciPy's, the attack against the contract and known optima."""
+"""Box-constrained L-BFGS: the optimiser against SciPy's, the attack against known optima.  Its contract: test_contract.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from advlens import geometry
 from advlens.attacks import lbfgs
 from advlens.attacks.lbfgs import _look, minimise
 from advlens.evaluation import evaluate, logits
@@ -22,15 +21,6 @@ def unsolved(model, x, targeted):
     """Labels that the images have, or targets that they do not have: every image has to move."""
     z = logits(model, x)
     return (z.argmax(1) + targeted) % z.shape[1]
-
-
-class Wrapped(nn.Module):
-    def __init__(self, net, change):
-        super().__init__()
-        self.net, self.change = net, change
-
-    def forward(self, x):
-        return self.change(self.net(x))
 
 
 # --- the optimiser ----------------------------------------------------------------------
@@ -147,113 +137,6 @@ def test_all_mnist_images_are_fooled(lenet, mnist):
     assert evaluate(model, some.images, adversarial, some.labels).success.all()
 
 
-# --- the contract ---------------------------------------------------------------------------
-
-@both
-def test_every_image_succeeds_inside_the_box(targeted, net, batch):
-    x = batch[0]
-    y = unsolved(net, x, targeted)
-    adversarial = quick(net, x, y, targeted=targeted)
-    assert adversarial.shape == x.shape and adversarial.dtype == x.dtype and not adversarial.requires_grad
-    assert evaluate(net, x, adversarial, y, targeted=targeted).success.all()  # also checks [0, 1]
-
-
-@pytest.mark.parametrize("images", [torch.zeros, torch.ones])
-def test_black_and_white_images_move(images, net):
-    """PEERS 2."""
-    x = images(2, 2, 6, 6)
-    y = unsolved(net, x, False)
-    assert evaluate(net, x, quick(net, x, y), y).success.all()
-
-
-@both
-def test_what_succeeds_already_comes_back_unchanged(targeted, net, batch):
-    x = batch[0]
-    y = torch.where(torch.arange(8) % 2 == 0, unsolved(net, x, not targeted), unsolved(net, x, targeted))
-    adversarial = quick(net, x, y, targeted=targeted)
-    assert torch.equal(adversarial[::2], x[::2]) and adversarial.data_ptr() != x.data_ptr()
-    assert (geometry.norm(adversarial - x, "l2")[1::2] > 0).all()
-
-
-def test_failure_returns_the_clean_image(net, batch):
-    """PEERS 4: a class that no image reaches."""
-    barred = Wrapped(net, lambda z: torch.cat([z, z.amin(1, keepdim=True) - 1], 1))
-    assert torch.equal(quick(barred, batch[0], torch.full((8,), 5), targeted=True), batch[0])
-
-
-@both
-def test_neighbours_change_nothing(targeted, net, batch):
-    """PEERS 3."""
-    net, x = net.double(), batch[0].double()
-    y = unsolved(net, x, targeted)
-    together = quick(net, x, y, targeted=targeted)
-    alone = torch.cat([quick(net, x[i:i + 1], y[i:i + 1], targeted=targeted) for i in range(len(x))])
-    torch.testing.assert_close(alone, together, rtol=0, atol=1e-6)
-    order = torch.tensor([3, 1, 7, 0, 2, 6, 5, 4])
-    torch.testing.assert_close(quick(net, x[order], y[order], targeted=targeted), together[order], rtol=0, atol=1e-6)
-
-
-@both
-def test_a_constant_added_to_the_logits_changes_nothing(targeted, net, batch):
-    """PEERS 1."""
-    net, x = net.double(), batch[0].double()
-    y = unsolved(net, x, targeted)
-    for c in (-100, 100):
-        shifted = quick(Wrapped(net, lambda z: z + c), x, y, targeted=targeted)
-        torch.testing.assert_close(shifted, quick(net, x, y, targeted=targeted), rtol=0, atol=1e-6)
-
-
-def test_a_zero_gradient_returns_the_images_and_warns(net, batch):
-    """PEERS 9."""
-    flat = Wrapped(net, lambda z: z * 0 + torch.tensor([1.0, 0.5, 0, 0, 0]))
-    with pytest.warns(geometry.ZeroGradientWarning, match="8 of 8 images"):
-        assert torch.equal(quick(flat, batch[0], torch.zeros(8, dtype=torch.int64)), batch[0])
-
-
-def test_the_model_is_left_as_it_was(net, batch):
-    """PEERS 10, 11: modes, flags, no parameter gradients; also after an exception; and it is judged in evaluation mode."""
-    net[2].eval()
-    net[6].weight.requires_grad_(False)
-    modes, flags = [m.training for m in net.modules()], [p.requires_grad for p in net.parameters()]
-    x, y = batch[0], unsolved(net, batch[0], False)
-    with torch.no_grad():  # works inside no_grad, too
-        adversarial = quick(net, x, y)
-    assert [m.training for m in net.modules()] == modes and [p.requires_grad for p in net.parameters()] == flags
-
-    def broken(z):
-        if z.requires_grad:
-            raise KeyError("a layer that fails")
-        return z
-
-    with pytest.raises(KeyError):
-        quick(Wrapped(net, broken), x, y)
-    assert [m.training for m in net.modules()] == modes and [p.requires_grad for p in net.parameters()] == flags
-    assert all(p.grad is None for p in net.parameters())
-    assert torch.equal(quick(net.eval(), x, y), adversarial)
-
-
-def test_the_images_and_the_global_generator_stay_as_they_are(net, batch):
-    x, y = batch
-    before, state = x.clone(), torch.get_rng_state()
-    quick(net, x.requires_grad_(), y)
-    assert torch.equal(x, before) and x.grad is None and torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("options, message", [
-    ({"steps": 0}, "steps = 0"), ({"searches": 0}, "searches = 0"),
-    ({"y": torch.full((8,), 5)}, "5 classes"), ({"y": torch.zeros(3, dtype=torch.int64)}, "8 images"),
-    ({"x": torch.zeros(0, 2, 6, 6)}, "empty"), ({"x": torch.full((8, 2, 6, 6), 1.5)}, r"\[0, 1\]"),
-])
-def test_bad_input_is_named(options, message, net, batch):
-    with pytest.raises(ValueError, match=message):
-        lbfgs(net, **({"x": batch[0], "y": batch[1]} | options))
-
-
-def test_a_gradient_that_is_not_finite_is_an_error(net, batch):
-    with pytest.raises(ValueError, match="not finite"):
-        lbfgs(Wrapped(net, lambda z: z + (z - z.detach()).sqrt()), batch[0], unsolved(net, batch[0], False))
-
-
 # --- the work ---------------------------------------------------------------------------------
 
 def test_a_step_costs_one_pass_in_each_direction(net, batch, work):
@@ -284,3 +167,11 @@ def test_nothing_is_walked_for_images_that_succeed_already(net, batch, work):
     with work(net) as passes:
         lbfgs(net, batch[0], y)
     assert (passes.forward, passes.backward) == (8, 0)
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("option", ["steps", "searches"])
+def test_wrong_options_are_named(option, net, batch):
+    with pytest.raises(ValueError, match=f"{option} = 0"):
+        lbfgs(net, *batch, **{option: 0})
