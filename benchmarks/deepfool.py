@@ -27,21 +27,8 @@ def foolbox(model, x, y):
     return library.attacks.L2DeepFoolAttack(steps=STEPS)(wrapped, x, library.criteria.Misclassification(y), epsilons=None)[1]
 
 
-class Whole(torch.nn.Module):
-    """ART calls the layers of a Sequential one by one; so hidden, it calls the model, and its passes are counted."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x):
-        return self.model(x)
-
-
 def art(model, x, y):
-    estimator = compare.peer("art.estimators.classification").PyTorchClassifier(
-        Whole(model), loss=torch.nn.CrossEntropyLoss(), input_shape=tuple(x.shape[1:]), nb_classes=10, clip_values=(0, 1), device_type="cpu")
-    attack = compare.peer("art.attacks.evasion").DeepFool(estimator, max_iter=STEPS, epsilon=0.02, batch_size=len(x), verbose=False)
+    attack = compare.peer("art.attacks.evasion").DeepFool(compare.art(model, x), max_iter=STEPS, epsilon=0.02, batch_size=len(x), verbose=False)
     return torch.from_numpy(attack.generate(x.numpy()))
 
 

@@ -34,10 +34,8 @@ def foolbox(model, x, y, attack):
 
 
 def art(model, x, y):
-    estimator = compare.peer("art.estimators.classification").PyTorchClassifier(
-        model, loss=torch.nn.CrossEntropyLoss(), input_shape=tuple(x.shape[1:]), nb_classes=10, clip_values=(0, 1), device_type="cpu")
     attack = compare.peer("art.attacks.evasion").CarliniL2Method(
-        estimator, binary_search_steps=SEARCHES, max_iter=STEPS, learning_rate=RATE, initial_const=1.0, batch_size=len(x), verbose=False)
+        compare.art(model, x), binary_search_steps=SEARCHES, max_iter=STEPS, learning_rate=RATE, initial_const=1.0, batch_size=len(x), verbose=False)
     return torch.from_numpy(attack.generate(x.numpy()))
 
 

@@ -26,15 +26,10 @@ STEPS = 40             # of JSMA, two features each
 POPULATION, GENERATIONS = 399, 10  # ART's population is the largest multiple of 3 below 400
 
 
-def art_classifier(model, x):
-    return compare.peer("art.estimators.classification").PyTorchClassifier(
-        model, torch.nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, clip_values=(0, 1), device_type="cpu")
-
-
 def jsma_table(model, x, y, repetitions: int) -> str:
     target, gamma = (y + 1) % 10, 2 * STEPS / x[0].numel()
     theirs = compare.peer("torchattacks").JSMA(model, theta=1.0, gamma=gamma)  # attacks the next class by default
-    art = compare.peer("art.attacks.evasion").SaliencyMapMethod(art_classifier(model, x), 1.0, gamma, len(x), verbose=False)
+    art = compare.peer("art.attacks.evasion").SaliencyMapMethod(compare.art(model, x), 1.0, gamma, len(x), verbose=False)
     return compare.attacks(
         f"JSMA, next class, theta 1, {STEPS} steps; norm: pixels", ">= 3 x torchattacks", model, x, target, {
             "advlens": lambda: jsma(model, x, y, target=target, gamma=gamma),
@@ -45,7 +40,7 @@ def jsma_table(model, x, y, repetitions: int) -> str:
 
 def one_pixel_table(model, x, y, repetitions: int) -> str:
     theirs = compare.peer("torchattacks").OnePixel(model, pixels=1, steps=GENERATIONS, popsize=POPULATION, inf_batch=200)
-    art = compare.peer("art.attacks.evasion").PixelAttack(art_classifier(model, x), th=1, es=1, max_iter=GENERATIONS)
+    art = compare.peer("art.attacks.evasion").PixelAttack(compare.art(model, x), th=1, es=1, max_iter=GENERATIONS)
 
     def ours():
         return one_pixel(model, x, y, population=POPULATION, generations=GENERATIONS, generator=torch.Generator().manual_seed(0))
