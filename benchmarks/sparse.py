@@ -7,7 +7,6 @@ needs fewer pixels: the sum of all other logits does not have to fall).  One pix
 evolutions have the same number of candidates and generations; the exhaustive search
 finds at least as much with fewer candidates.  Few images fall to one pixel, so the
 images stand near the boundary: there the success of the sides differs, if it does.
-ART calls the layers of a net itself, so its passes are not counted.
 """
 
 from __future__ import annotations

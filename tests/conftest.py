@@ -6,7 +6,9 @@ import importlib
 import ipaddress
 import os
 import socket
+import subprocess
 import sys
+import textwrap
 from types import ModuleType
 
 import pytest
@@ -58,6 +60,30 @@ def one_thread():
 def device() -> str:
     """Where the Triton kernels are tested: a GPU when there is one, else the CPU, through Triton's interpreter."""
     return DEVICE
+
+
+MACHINE_CODE = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+
+def machine_code(kernel, signature, constants, architecture):
+    source = ASTSource(kernel, signature=signature | dict.fromkeys(constants, "constexpr"), constexprs=constants)
+    return compile(source, target=GPUTarget("cuda", architecture, 32)).asm["cubin"]
+"""
+
+
+@pytest.fixture(scope="session")
+def without_interpreter():
+    """without_interpreter(code): what code prints in a process where Triton compiles; `machine_code` is defined there and needs no GPU."""
+    pytest.importorskip("triton", reason="needs Triton: pip install triton (Linux)")
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+
+    def run(code: str) -> str:
+        done = subprocess.run([sys.executable, "-c", MACHINE_CODE + textwrap.dedent(code)], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from advlens import geometry
 from advlens.attacks.gradient import fgsm, pgd
 from advlens.attacks.losses import Loss, margin, named
-from advlens.inputs import frozen
+from advlens.inputs import frozen, image_gradient
 from advlens.models import Scale
 
 # diagnostic -> what it means when it marks many images, and what to do next
@@ -105,8 +105,7 @@ def zero_gradient(model: nn.Module, x: Tensor, y: Tensor, loss: str | Loss) -> T
     In every pixel, not in the sum: positive and negative entries cancel there.
     """
     x = x.detach().requires_grad_()
-    gradient = torch.autograd.grad(named(loss)(model(x), y).sum(), x)[0]
-    return (gradient == 0).flatten(1).all(1)
+    return (image_gradient(named(loss)(model(x), y), x) == 0).flatten(1).all(1)
 
 
 @torch.no_grad()

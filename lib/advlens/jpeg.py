@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -35,6 +36,7 @@ CHROMINANCE = ((17, 18, 24, 47, 99, 99, 99, 99),
                *((99,) * 8,) * 4)
 SUBSAMPLINGS = ("4:2:0", "4:4:4")
 ROUNDINGS = ("straight-through", "smooth")
+THREADED = 128 * 128  # pixels of an image from which threads gain: below, handing over costs more
 
 
 def tables(quality: int) -> tuple[Tensor, Tensor]:
@@ -68,15 +70,23 @@ def compress(images: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor
     _check(images, subsampling)
     levels = (images.detach() * 255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
 
-    def there_and_back(pixels: np.ndarray) -> np.ndarray:
-        file = io.BytesIO()
-        colour = {} if pixels.ndim == 2 else {"subsampling": subsampling}
-        Image.fromarray(pixels).save(file, "JPEG", quality=quality, **colour)
-        return np.asarray(Image.open(file))
+    pixels = levels.numpy() if levels.shape[3] == 3 else levels[..., 0].numpy()
 
-    with ThreadPoolExecutor() as pool:  # Pillow lets other threads run while it codes
-        coded = list(pool.map(there_and_back, levels.numpy() if levels.shape[3] == 3 else levels[..., 0].numpy()))
-    return torch.from_numpy(np.stack(coded)).view(levels.shape).permute(0, 3, 1, 2).to(images).div(255).contiguous()
+    def there_and_back(part: np.ndarray) -> np.ndarray:
+        coded = np.empty_like(part)
+        for i, image in enumerate(part):
+            file = io.BytesIO()
+            colour = {} if image.ndim == 2 else {"subsampling": subsampling}
+            Image.fromarray(image).save(file, "JPEG", quality=quality, **colour)
+            coded[i] = Image.open(file)
+        return coded
+
+    if images[0, 0].numel() < THREADED:
+        coded = there_and_back(pixels)
+    else:  # Pillow lets other threads run while it codes
+        with ThreadPoolExecutor() as pool:
+            coded = np.concatenate(list(pool.map(there_and_back, np.array_split(pixels, min(len(pixels), os.cpu_count() or 1)))))
+    return torch.from_numpy(coded).view(levels.shape).permute(0, 3, 1, 2).to(images).div(255).contiguous()
 
 
 class JPEG(nn.Module):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advlens.inputs import check_images, check_labels, check_logits, frozen
+from advlens.inputs import check_images, check_labels, check_logits, frozen, image_gradient
 
 
 def gradient(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -28,7 +28,7 @@ def gradient(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
     _check(x, y)
     with frozen(model):
         point = x.detach().requires_grad_()
-        return torch.autograd.grad(_score(model, point, y).sum(), point)[0]
+        return image_gradient(_score(model, point, y), point)
 
 
 def magnitude(gradient: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ def gradient_magnitude(weight: float = 0.5) -> Objective:
     """The objective loss + weight x mean over the images of ||d loss / d image||_2, by double backpropagation.
 
     For `training.fit(..., objective=gradient_magnitude())`; the loss is the one of `fit`.
-    About twice the work of a plain step: 6 forward passes' worth against 3.
+    Counted in passes twice a plain step, 6 forward passes' worth against 3; by the clock a
+    little more (`benchmarks/training.py`).
 
     A NoCurvatureWarning tells when the net is piecewise linear (ReLU).  The penalty still
     trains such a net: its slope depends on the weights, and within a linear region they

@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from advlens.kernels import check_device
 from advlens.kernels.jpeg import DCT
 
 TILE = 32
@@ -31,8 +32,7 @@ def round_trip(x: Tensor, luminance: Tensor, chrominance: Tensor, *, subsample: 
         raise ValueError(f"x has {channels} channels; JPEG codes 1 or 3")
     if x.dtype not in DTYPES:
         raise ValueError(f"x is {x.dtype}; the kernel takes float32 and bfloat16, advlens.kernels.jpeg also float64")
-    if x.device.type != "cuda" and isinstance(_planes, triton.runtime.JITFunction):
-        raise ValueError(f"x is on {x.device}; the kernel runs on a GPU, advlens.kernels.jpeg everywhere")
+    check_device("jpeg", x)
     x, out = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
     dct = torch.tensor(DCT, dtype=torch.float32, device=x.device) / 8192
     tables = torch.stack([luminance, chrominance]).to(x.device, torch.float32)

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from advlens.kernels import check_device
 from advlens.kernels.krotov_hopfield import currents
 
 UNITS, PIXELS, IMAGES = 16, 128, 32  # the tile of _change, and how many images it meets at a time
@@ -31,6 +32,7 @@ def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, 
     if images.shape != (n, pixels) or not 2 <= k <= units <= MOST_UNITS or n == 0:
         raise ValueError(f"weights {tuple(weights.shape)}, images {tuple(images.shape)}, k = {k}; the kernel knows (K, D) and (N, D) "
                          f"with N > 0 and 2 <= k <= K <= {MOST_UNITS}")
+    check_device("krotov_hopfield", weights)
     if not weights.is_contiguous():
         raise ValueError("weights are not contiguous in memory; give weights.contiguous()")
     images = images.contiguous()

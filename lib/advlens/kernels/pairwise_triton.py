@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from advlens.kernels import check_device, interpreted
 from advlens.kernels.pairwise import check
 
 SAMPLES, PAIRS = 32, 64  # sides of a tile; the third, over the outputs, follows the layer
@@ -55,21 +56,15 @@ def _checked(v: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     check(v, weight)
     if v.dtype not in PRECISION:
         raise ValueError(f"v is {v.dtype}; the kernel takes float32 and bfloat16, advlens.kernels.pairwise also float64")
-    if v.device.type != "cuda" and not _interpreted():
-        raise ValueError(f"v is on {v.device}; the kernel runs on a GPU, advlens.kernels.pairwise everywhere")
+    check_device("pairwise", v)
     return v.contiguous(), weight.contiguous()
 
 
 def _options(v: Tensor, weight: Tensor) -> dict:
     outputs = min(64, max(16, triton.next_power_of_2(len(weight))))  # a tensor core takes no less than 16
     # Triton's interpreter would multiply the bits of bfloat16 as integers.
-    dot = tl.bfloat16 if v.dtype == torch.bfloat16 and not _interpreted() else tl.float32
+    dot = tl.bfloat16 if v.dtype == torch.bfloat16 and not interpreted() else tl.float32
     return {"FULL": weight.ndim == 3, "PRECISION": PRECISION[v.dtype], "DOT": dot, "SAMPLES": SAMPLES, "PAIRS": PAIRS, "OUTPUTS": outputs}
-
-
-def _interpreted() -> bool:
-    """Whether Triton was imported with TRITON_INTERPRET=1."""
-    return not isinstance(_forward, triton.runtime.JITFunction)
 
 
 def _parts(grid: tuple[int, int], steps: int, results: int, v: Tensor, weight: Tensor) -> int:
