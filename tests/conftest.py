@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import os
+import random
 import socket
 import subprocess
 import sys
 import textwrap
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,8 @@ if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"
 
 from advlens import data, evaluation, models  # noqa: E402
+
+SEED = int(os.environ.get("ADVLENS_TEST_SEED", "0"))  # another one: do the tests hang on a lucky draw?
 
 REAL_DATA = ("needs real {}: set ADVLENS_DATA to a folder with mnist.npz and cifar10.npz, "
              "or torchvision's files, and run the tests again")
@@ -54,6 +58,14 @@ def no_network():
 def one_thread():
     """Small nets on one thread: as fast, and the workers of `pytest -n` do not fight for the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def one_seed():
+    """Each test draws the same numbers, whatever ran before it in the same process."""
+    random.seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002 - peers draw from the global generator
+    torch.manual_seed(SEED)
 
 
 @pytest.fixture(scope="session")

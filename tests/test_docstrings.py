@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 
 import pytest
+import torch
 
 import advlens
 
@@ -30,9 +31,12 @@ def public(module):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
+    """For several seeds: an example must be true whatever its random numbers are, for a reader's are others."""
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    failed, tried = doctest.testmod(importlib.import_module(name), optionflags=flags)
-    assert failed == 0
+    for seed in range(5):
+        torch.manual_seed(seed)
+        failed, tried = doctest.testmod(importlib.import_module(name), optionflags=flags)
+        assert failed == 0, f"with seed {seed}"
     expected = name in EXAMPLES or (name.startswith(PACKAGES) and not name.endswith("_triton"))
     assert tried or not expected, "the example is gone: put one back or take the module off the list"
 

@@ -1,10 +1,12 @@
 """DeepFool: to the nearest boundary of the linearised net, again and again, until the class changes.
 
->>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
->>> x = torch.full((2, 1, 2, 2), 0.5)
->>> adversarial = deepfool(net, x, net(x).argmax(1))
->>> (net(adversarial).argmax(1) != net(x).argmax(1)).all().item()
-True
+The logits of this net are the first two pixels, so the boundary between its classes is where they are equal:
+
+>>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
+>>> net[1].weight.data = torch.eye(2, 4)
+>>> x = torch.tensor([0.75, 0.5, 0.5, 0.5]).view(1, 1, 2, 2)
+>>> deepfool(net, x, torch.tensor([0])).flatten()
+tensor([0.6224, 0.6276, 0.5000, 0.5000])
 """
 
 from __future__ import annotations
