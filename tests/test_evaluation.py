@@ -191,6 +191,19 @@ def test_an_attack_that_leaves_the_box_is_refused(lenet, some):
         robust_accuracy(lenet, some.images, some.labels, lambda m, x, y: x + 0.5)
 
 
+def test_an_attack_that_loses_images_is_refused(lenet, some):
+    """One image for all of them would be compared with every label."""
+    with pytest.raises(ValueError, match=r"the attack's result has shape \(1, 1, 28, 28\) for images \(.*they must agree"):
+        robust_accuracy(lenet, some.images, some.labels, lambda m, x, y: x[:1])
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_at_least_one_image(batch_size, lenet, some):
+    """With -1 there would be no batch, so no attack, and full marks for the net."""
+    with pytest.raises(ValueError, match=f"batch_size = {batch_size}; give at least 1"):
+        robust_accuracy(lenet, some.images, some.labels, fgsm, batch_size=batch_size)
+
+
 def test_probabilities_are_noticed(lenet, some):
     """PEERS 13."""
     softmax = nn.Sequential(lenet, nn.Softmax(1))

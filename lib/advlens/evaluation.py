@@ -98,7 +98,7 @@ class Audit(NamedTuple):
     def verdict(self) -> str:
         """One sentence, and the reason of each diagnostic that failed."""
         if self.passed:
-            return "No sign of a masked gradient."
+            return "No sign of a masked gradient. That is no proof of robustness: it says that these attacks were not fooled."
         reasons = (f"- {f.reason}" for f in self.findings if not f.passed)
         return "\n".join(["The gradient is masked: robustness measured with it is not to be believed.", *reasons])
 
@@ -106,8 +106,9 @@ class Audit(NamedTuple):
         row = "{:<5}{:<33}{:>7}   {}".format
         lines = [row("ok" if f.passed else "FLAG", f.name, f"{f.share.value:.1%}", f"{f.share.low:.1%} to {f.share.high:.1%}") for f in self.findings]
         attacks = ", ".join(f"{name} {share.value:.0%}" for name, share in self.success.items())
-        n = self.findings[0].share.n
-        return "\n".join([row("", "share of images with", "", "95 %"), *lines, f"success at eps = {self.eps:.3g}, n = {n}: {attacks}", self.verdict])
+        n, threshold = self.findings[0].share.n, self.findings[0].threshold
+        head = row("", "share of images where", "", f"95 % interval; FLAG: all of it above {threshold:.0%}")
+        return "\n".join([head, *lines, f"success at eps = {self.eps:.3g}, n = {n}: {attacks}", self.verdict])
 
 
 def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -143,10 +144,8 @@ def evaluate(model: nn.Module, x: Tensor, adversarial: Tensor, y: Tensor, *, tar
     from the attack.  Raises TypeError or ValueError for input outside the contract.
     """
     check_images(x)
-    check_images(adversarial, "adversarial")
     check_labels(y, len(x))
-    if adversarial.shape != x.shape:
-        raise ValueError(f"adversarial has shape {tuple(adversarial.shape)}, x has {tuple(x.shape)}: they must agree")
+    _check_result(adversarial, x, "adversarial")
     z = logits(model, adversarial)
     check_logits(z, x, y)
     hit = z.argmax(1) == y
@@ -236,6 +235,8 @@ def audit(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | None = None, o
     classified right.  Source: athalye2018, sec. 3.1; carlini2019; belaustegui2022, 3.2.
     """
     check_amount(tolerance, "tolerance")
+    if tolerance >= 1:
+        raise ValueError(f"tolerance = {tolerance}; give a share of the images below 1, such as 0.05")
     if eps is not None:
         check_amount(eps, "eps", above_zero=True)
     right = _right(model, x, y)
@@ -244,7 +245,7 @@ def audit(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | None = None, o
     x, y = x[right].detach(), y[right]
     if eps is None:
         eps = auditing.telling_eps(model, x, y)
-    fallen, marked = auditing.examine(model, x, y, eps, other, steps, torch.Generator().manual_seed(seed))
+    fallen, marked = auditing.examine(model, x, y, eps, other, steps, seed)
     shares = {name: rate(images) for name, images in marked.items()}
     findings = tuple(Finding(name, share, tolerance, share.low <= tolerance, auditing.ADVICE[name]) for name, share in shares.items())
     return Audit(findings, {name: rate(images) for name, images in fallen.items()}, eps)
@@ -261,9 +262,18 @@ def _right(model, x, y) -> Tensor:
 
 def _strike(model, x, y, standing: Tensor, attack: Attack, batch_size: int, progress: bool) -> None:
     """Attack the images that stand (N,), batch by batch, and clear the flag of those that fall."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size}; give at least 1")
     rows = standing.nonzero().squeeze(1)
     batches = [rows[i:i + batch_size] for i in range(0, len(rows), batch_size)]
     for part in tqdm(batches, desc="attack", unit="batch", leave=False, disable=not progress or len(batches) < 2):
         adversarial = attack(model, x[part], y[part])
-        check_images(adversarial, "the attack's result")
+        _check_result(adversarial, x[part], "the attack's result")
         standing[part] = logits(model, adversarial).argmax(1) == y[part]
+
+
+def _check_result(adversarial: Tensor, x: Tensor, name: str) -> None:
+    """Raise unless `adversarial` is images in [0, 1], one for each of x."""
+    check_images(adversarial, name)
+    if adversarial.shape != x.shape:
+        raise ValueError(f"{name} has shape {tuple(adversarial.shape)} for images {tuple(x.shape)}: they must agree")
