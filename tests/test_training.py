@@ -156,33 +156,33 @@ def test_interrupted_and_resumed_ends_with_the_same_bits(optimizer, epochs, smal
     assert fit(finished, small[0], checkpoint=tmp_path / "run", **options) == expected and same(straight, finished)
 
 
-def digits_run(checkpoint, pause: float = 0.0) -> nn.Module:
-    """A short training that also draws from the global generator (dropout); `pause` makes it slow enough to be hit."""
+def digits_run(checkpoint, pause_after: int | None = None) -> nn.Module:
+    """A short training of 5 epochs, 8 batches each, with dropout; it can stop and wait for its end after so many batches."""
+    calls = iter(range(10**6))
 
-    def slowly(x, generator):
-        time.sleep(pause)
+    def augment(x, generator):
+        if next(calls) == pause_after:
+            checkpoint.with_name("waits").touch()
+            time.sleep(600)
         return training.shift(1)(x, generator)
 
     torch.set_num_threads(1)
     model = build()
-    fit(model, data.load("digits")[:256], epochs=5, augment=slowly, checkpoint=checkpoint)
+    fit(model, data.load("digits")[:256], epochs=5, augment=augment, checkpoint=checkpoint)
     return model
 
 
 def test_killed_and_started_again_ends_with_the_same_bits(tmp_path):
-    """Really killed (SIGKILL, no chance to tidy up), in a process of its own, in the middle of an epoch."""
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_training; test_training.digits_run(sys.argv[2], 0.1)"
+    """Really killed (SIGKILL, no chance to tidy up), in a process of its own, in the middle of the third epoch."""
+    code = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_training; test_training.digits_run(pathlib.Path(sys.argv[2]), 20)"
     victim = subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__), str(tmp_path / "killed")])
     try:
-        while not (tmp_path / "killed").exists():  # until the first epoch has been saved
+        while not (tmp_path / "waits").exists():
             assert victim.poll() is None, "the training ended before it could be killed"
             time.sleep(0.02)
-        time.sleep(0.15)
     finally:
         victim.kill()
-    assert victim.wait() == -signal.SIGKILL
-    done = len(unfinished(tmp_path / "killed"))
-    assert 1 <= done < 5, "the kill came too late: this test shows nothing"
+    assert victim.wait() == -signal.SIGKILL and len(unfinished(tmp_path / "killed")) == 2
     assert same(digits_run(tmp_path / "killed"), digits_run(tmp_path / "straight"))
 
 
