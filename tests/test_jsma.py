@@ -74,6 +74,11 @@ def test_few_features_stay_in_the_race(lenet, digits):
     assert index.shape[1] < 784 / 5, "a fifth of the pixels, so a twenty-fifth of the pairs"
 
 
+def test_of_equal_features_the_first_two_stay():
+    index, *_ = contenders(torch.ones(2, 50), torch.ones(2, 50))
+    assert index.tolist() == [[0, 1], [0, 1]]
+
+
 def test_without_order_every_feature_stays():
     a = torch.arange(50.0)[None]
     index, few_a, few_b = contenders(a, -a)
@@ -247,10 +252,11 @@ def test_a_step_costs_a_forward_and_two_backwards_for_each_image_that_walks(work
 
 
 def test_the_last_step_needs_no_gradient(work):
-    model = Sum()
+    model, graphs = Sum(), []
+    model.register_forward_hook(lambda module, inputs, output: graphs.append(output.requires_grad))
     with work(model) as done:
         jsma(model, ones(0, 0), gamma=4 / 16, **targets(2))
-    assert (done.forward, done.backward) == (2 * 3, 2 * 2 * 2)
+    assert (done.forward, done.backward) == (2 * 3, 2 * 2 * 2) and graphs == [True, True, False]
 
 
 def test_images_without_a_pair_leave_the_batch(work):
@@ -264,6 +270,16 @@ def test_images_without_a_pair_leave_the_batch(work):
     with work(model) as done:
         jsma(model, ones(16, 1), theta=-1.0, gamma=0.75, y=torch.tensor([1, 1]), target=torch.tensor([0, 0]))
     assert done.forward == 2  # both are class 0 or have no admissible pair
+
+
+def test_the_number_of_steps_is_not_lost_in_rounding(work):
+    """0.58 of 100 is 57.99999999999999, which would be 28 pairs."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(100, 2))
+    model[1].weight.data = torch.tensor([[-1.0], [1.0]]).repeat(1, 100)
+    model[1].bias.data = torch.tensor([1000.0, 0.0])
+    with work(model) as done:
+        jsma(model, torch.zeros(1, 1, 10, 10), gamma=0.58, **targets(1))
+    assert done.forward == 29 + 1
 
 
 def test_no_more_features_change_than_gamma_allows(net, batch):

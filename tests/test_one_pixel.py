@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from advlens.attacks import one_pixel, one_pixel_exhaustive
-from advlens.attacks.one_pixel import _paint
+from advlens.attacks.one_pixel import _first_population, _paint
 from advlens.evaluation import evaluate, logits
 
 seeded = lambda seed=0: torch.Generator().manual_seed(seed)
@@ -107,26 +107,56 @@ def test_the_evolution_finds_the_optimum_and_nothing_beyond():
     assert torch.equal(attack(Threshold(1.001), generator=seeded()), x)
 
 
-def test_the_evolution_is_as_good_as_scipys():
-    """The same budget on the same function: both climb to the peak or both do not, from ten starts."""
-    from scipy.optimize import differential_evolution
+def painted(image, genes):
+    """The oracle of a candidate: row, column in shares of the image, then the colour, pixel by pixel."""
+    image = image.clone()
+    for row, column, *colour in genes.tolist():
+        image[:, int(row * image.shape[1]), int(column * image.shape[2])] = torch.tensor(colour, dtype=image.dtype)
+    return image
 
-    heights, budget = [0.9, 0.99], dict(population=40, generations=15)
-    x, y = torch.zeros(1, 1, 9, 9), torch.tensor([0])
-    ours = [evaluate(Threshold(h), x, one_pixel(Threshold(h), x, y, generator=seeded(s), **budget), y).success.item()
-            for h in heights for s in range(10)]
-    surface = Threshold(0.0).weight
 
-    def depth(genes):
-        row, column, colour = genes
-        return -(surface[min(int(row), 8), min(int(column), 8)] * math.sin(math.pi * colour)).item()
+def slow_evolution(model, image, y, pixels, population, generations, seed):
+    """The oracle: candidate by candidate, with the random numbers of the fast one."""
+    generator = seeded(seed)
+    genes = list(_first_population((population, pixels, 2 + len(image)), generator).to(image))
 
-    options = dict(strategy="rand1bin", mutation=0.5, recombination=1.0, maxiter=15, polish=False, tol=0, atol=-1)
-    theirs = []
-    for seed in range(10):
-        start = torch.rand(40, 3, generator=seeded(100 + seed)).numpy() * [9, 9, 1]
-        theirs.append(-differential_evolution(depth, [(0, 9), (0, 9), (0, 1)], init=start, rng=seed, **options).fun)
-    assert sum(ours) >= sum(value > h for h in heights for value in theirs) - 3
+    def fitness(candidate):
+        z = model(painted(image, candidate)[None])[0].detach()
+        return (torch.cat([z[:y], z[y + 1:]]).max() - z[y]).item()
+
+    for generation in range(generations + 1):
+        best = max(genes, key=fitness)
+        if fitness(best) > 0:
+            return painted(image, best), generation
+        genes = [genes[i] for i in torch.randperm(population, generator=generator)]
+        children = [genes[i - 1] + 0.5 * (genes[i - 2] - genes[i - 3]) for i in range(population)]
+        children = [torch.cat([child[:, :2] % 1, child[:, 2:].clamp(0, 1)], 1) for child in children]
+        genes = [max(pair, key=fitness) for pair in zip(genes, children)]
+    return image, None
+
+
+@pytest.mark.parametrize("pixels", [1, 2])
+def test_the_evolution_equals_a_loop(pixels, case):
+    """Children of three others round the edge of the image, the better of two lives, the strongest leaves."""
+    model, x, y = case
+    budget, lengths = dict(pixels=pixels, population=5, generations=8), []
+    for seed in range(2):
+        adversarial = one_pixel(model, x, y, generator=seeded(seed), **budget)
+        for i in range(len(x)):
+            expected, generation = slow_evolution(model, x[i], y[i].item(), seed=seed, **budget)
+            torch.testing.assert_close(adversarial[i], expected, rtol=0, atol=1e-12)
+            lengths.append(generation)
+    assert any(lengths) and None in lengths, "some must fall after a few generations, and some never: this test shows little"
+
+
+def test_the_first_population_is_spread_over_places_and_colours():
+    """Places uniform; colours from N(0.5, 0.5), so that a sixth of them ends at 0 and a sixth at 1."""
+    genes = _first_population((20_000, 1, 4), seeded())
+    place, colour = genes[..., :2], genes[..., 2:]
+    assert 0 <= place.min() and place.max() < 1 and 0 <= colour.min() and colour.max() <= 1
+    assert abs(place.mean() - 0.5) < 0.01 and abs(place.std() - 12 ** -0.5) < 0.01
+    for end in (0, 1):
+        assert abs((colour == end).float().mean() - 0.1587) < 0.01
 
 
 # --- pixels, batches and random numbers ------------------------------------------------
@@ -154,6 +184,12 @@ def test_a_generator_makes_the_evolution_repeatable(case):
     model, x, y = case
     runs = [evolve(model, x, y, seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+
+def test_all_pixels_may_change(case):
+    model, x, y = case
+    found = evaluate(model, x, evolve(model, x, y, pixels=36, generations=0), y)
+    assert found.success.any() and found.l0.max() > 3
 
 
 def test_places_round_into_the_image():
@@ -212,6 +248,27 @@ def test_the_exhaustive_search_costs_the_candidates_that_differ(work):
     assert done.forward == 2
 
 
+def test_a_colour_differs_when_one_channel_does(work):
+    model = Threshold(2.0)
+    with work(model) as done:
+        one_pixel_exhaustive(model, torch.zeros(1, 2, 9, 9), torch.tensor([0]), values=torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
+    assert done.forward == 1 + 81
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_exhaustive_search_looks_at_every_pixel(dtype):
+    """Also where (41 / 49) 49 is not 41."""
+    met = []
+
+    class Sure(nn.Module):
+        def forward(self, x):
+            met.append(x)
+            return torch.tensor([[2.0, 0.0]]).expand(len(x), -1)
+
+    one_pixel_exhaustive(Sure(), torch.zeros(1, 1, 49, 41, dtype=dtype), torch.tensor([0]), values=torch.ones(1, 1))
+    assert torch.equal(torch.cat(met).sum(0), torch.ones(1, 49, 41, dtype=dtype))
+
+
 def test_an_image_leaves_after_the_first_colour_that_fools_it(work):
     model = Threshold(0.6)
     values = torch.tensor([[0.1], [0.5], [0.3], [0.9]])
@@ -254,6 +311,7 @@ def test_wrong_options_of_the_evolution(change, message, net, batch):
     (dict(values=torch.zeros(4, 3)), r"values is \(4, 3\)"),
     (dict(values=[0.0, 1.0]), "values is list"),
     (dict(values=torch.tensor([[0.0, 1.5]])), r"values = \[\[0.0, 1.5\]\]; colours belong in \[0, 1\]"),
+    (dict(values=torch.tensor([[-0.1, 0.0]])), "colours belong in"),
     (dict(values=torch.tensor([[0.0, math.nan]])), "colours belong in"),
     (dict(batch_size=0), "batch_size = 0"),
 ])

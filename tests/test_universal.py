@@ -64,6 +64,7 @@ def test_it_stops_at_the_first_image_that_is_every_class(linear):
     """Hiding row k makes it the darkest, so the random image already is every class: no step is needed."""
     found = mask_image(linear, stripes(6, 6), channels=1, generator=start())
     assert found.steps == 0 and len(found.losses) == 1 and found.success.all()
+    assert torch.equal(found.image, mask_image(linear, stripes(6, 6), channels=1, steps=0, generator=start()).image)
 
 
 def test_it_keeps_the_best_point_where_no_image_is_every_class(linear, work):
@@ -71,7 +72,8 @@ def test_it_keeps_the_best_point_where_no_image_is_every_class(linear, work):
     masks = ~stripes(6, 6)
     with work(linear) as done:
         found = mask_image(linear, masks, channels=1, steps=7, generator=start())
-    assert not found.success.all() and len(found.losses) == 8 and 0 <= found.steps <= 7
+    assert not found.success.all() and len(found.losses) == 8
+    assert len(set(found.losses)) == 8 and found.losses[found.steps] == min(found.losses), "one class holds all the time: the lowest loss counts"
     assert (done.forward, done.backward) == (8 * 6, 8 * 6)
 
 
@@ -145,6 +147,7 @@ def test_squares_are_the_cells_of_the_smallest_grid(count, side):
 @pytest.mark.parametrize("make, count, message", [
     (stripes, 0, "count = 0 stripes in 8 rows: give 1 to 8"), (stripes, 9, "count = 9 stripes"),
     (squares, 0, "count = 0 squares in 8 x 8 pixels: give 1 to 64"), (squares, 65, "count = 65 squares"), (squares, -4, "count = -4"),
+    (lambda count, side: squares(count, side, 2), 5, "count = 5 squares in 8 x 2 pixels: give 1 to 4"),
 ])
 def test_masks_that_would_be_empty_are_refused(make, count, message):
     with pytest.raises(ValueError, match=message):

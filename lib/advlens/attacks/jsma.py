@@ -119,7 +119,7 @@ def contenders(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     stays = torch.zeros_like(stays).scatter_(1, order, stays)
     row, feature = stays.nonzero(as_tuple=True)
     place = stays.cumsum(1)[row, feature] - 1
-    index = order.new_zeros(len(a), max(2, int(place.max()) + 1))
+    index = order.new_zeros(len(a), int(place.max()) + 1)
     index[row, place] = feature
     few = torch.full_like(index, -torch.inf, dtype=a.dtype).repeat(2, 1, 1)
     few[:, row, place] = torch.stack([a, b])[:, row, feature]
