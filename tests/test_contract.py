@@ -138,6 +138,14 @@ def test_black_and_white_images_are_no_dead_end(name, case):
     assert evaluate(net, x, ALL[name](net, x, y), y).success.all()
 
 
+@over(L2)
+def test_an_image_on_the_boundary_needs_next_to_nothing(name):
+    """All logits are equal, so the distance to the linearised boundary is 0: still every walk has to begin."""
+    x, y = torch.full((2, 1, 2, 2), 0.5), torch.zeros(2, dtype=torch.int64)
+    found = evaluate(nn.Flatten(), x, ALL[name](nn.Flatten(), x, y), y)
+    assert found.success.all() and (found.l2 < 1e-3).all()
+
+
 # --- per sample ------------------------------------------------------------------------
 
 @over(EVERY_WAY)
@@ -243,10 +251,19 @@ def test_a_model_that_cuts_the_gradient_off_is_named(name, net, batch):
 
 
 @over(sorted(set(ALL) - GRADIENT_FREE))
-def test_a_gradient_that_is_not_finite_is_an_error(name, net, batch):
-    y = logits(net, batch[0]).argmax(1)
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_gradient_that_is_not_finite_is_an_error(name, look, net, batch):
+    """On the clean images, and on the way."""
+    if look > 1 and name in ("fgsm", "fgm"):
+        pytest.skip("one look is all it takes")
+    y, looks = logits(net, batch[0]).argmax(1), []
+
+    def overflows(z):
+        looks.append(1)
+        return z + (z - z.detach()).sqrt() if len(looks) >= look else z  # 0 forward, infinite slope
+
     with pytest.raises(ValueError, match="the input gradient is not finite"):
-        ALL[name](After(net, lambda z: z + (z - z.detach()).sqrt()), batch[0], y)  # 0 forward, infinite slope
+        ALL[name](After(net, overflows), batch[0], y)
 
 
 @over(ALL)

@@ -126,6 +126,21 @@ def test_confidence_is_the_margin_of_every_success(confidence, targeted, lenet, 
     assert gain.median() < confidence + 1  # and hardly more than was asked for
 
 
+@pytest.mark.parametrize("confidence", [0.0, 5.0])
+def test_a_linear_margin_needs_one_search(confidence):
+    """The first c already asks for the confidence."""
+    model, x = Affine(), torch.full((1, 3, 2, 2), 0.52).double()
+    y = logits(model, x).argmax(1)
+    found = evaluate(model, x, carlini_wagner(model, x, y, confidence=confidence, searches=1), y)
+    assert found.success.all() and (found.margin >= confidence).all()
+
+
+def test_the_learning_rate_limits_every_step(fair):
+    """At a rate of next to nothing no pixel gets anywhere."""
+    net, x, y = fair
+    assert torch.equal(carlini_wagner(net, x, y, steps=10, searches=1, learning_rate=1e-9), x)
+
+
 def test_confidence_costs_distance(lenet, digits):
     some = digits[:8]
     size = [evaluate(lenet, some.images, quick(lenet, some.images, some.labels, confidence=k), some.labels).l2 for k in (0.0, 3.0)]
@@ -209,7 +224,7 @@ def test_ddn_costs_its_steps_and_one_forward_pass(work, fair):
     assert (spent.forward, spent.backward) == (8 * 8, 7 * 8)
 
 
-@pytest.mark.parametrize("searches", [1, 2, 5])
+@pytest.mark.parametrize("searches", [1, 2, 10])
 def test_carlini_wagner_costs_at_most_searches_times_steps(searches, work, lenet, digits):
     """And fewer: images that a search no longer improves leave the batch, and so do hopeless searches."""
     some = digits[:8]
@@ -218,8 +233,8 @@ def test_carlini_wagner_costs_at_most_searches_times_steps(searches, work, lenet
         carlini_wagner(lenet, some.images, y, steps=30, searches=searches)
     most = 8 * 30 * searches
     assert spent.forward <= most + 8 and spent.backward <= most
-    if searches == 5:
-        assert spent.forward < 0.8 * most
+    if searches == 10:
+        assert spent.forward < 0.6 * most
 
 
 @both

@@ -14,19 +14,27 @@ import torch
 from torch import Tensor, nn
 
 from advlens.attacks.losses import margin
+from advlens.geometry import norm
 from advlens.inputs import check_logits, image_gradient
 
 # A success counts when its margin is above this share of the logits' spread.  On the boundary
 # itself rounding decides, and another batch size or another device would take it back.
 CLEAR = 1e-5
+# The least distance that a walk is told to start with, in pixel units: from 0 it would never grow.
+SHORTEST = 1e-3
 
 
 def look(model: nn.Module, point: Tensor, value: Callable[[Tensor], Tensor], gradient: bool = True) -> tuple[Tensor, Tensor | None]:
-    """Logits (N, K) at the images, and the gradient (N, C, H, W) of value(logits) (N,) there, or None."""
+    """Logits (N, K) at the images, and the gradient (N, C, H, W) of value(logits) (N,) there, or None.
+
+    Raises ValueError when the gradient is not finite.
+    """
     with torch.set_grad_enabled(gradient):
         point = point.detach().requires_grad_(gradient)
         logits = model(point)
         slope = image_gradient(value(logits), point) if gradient else None
+    if gradient and not torch.isfinite(slope).all():
+        raise ValueError("the input gradient is not finite: the model overflows on these images")
     return logits.detach(), slope
 
 
@@ -45,17 +53,21 @@ def spread(logits: Tensor) -> Tensor:
     return logits.amax(1) - logits.amin(1)
 
 
+def reach(logits: Tensor, slope: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
+    """Distance to the linearised boundary, (N,), at least SHORTEST; inf where the slope (N, C, H, W) is 0."""
+    size = norm(slope, "l2")
+    return torch.where(size > 0, missing(logits, y, targeted, confidence) / size, torch.inf).clamp_min(SHORTEST)
+
+
 def start(model: nn.Module, x: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (N, K) at clean images, the gradient of the gain there (N, C, H, W), and the rows of those that do not succeed yet.
 
-    Raises ValueError when the logits do not fit x and y, or the gradient is not finite.
+    Raises ValueError when the logits do not fit x and y.
     """
     def checked(logits):
         check_logits(logits, x, y)
         return gain(logits, y, targeted)
 
     logits, slope = look(model, x, checked)
-    if not torch.isfinite(slope).all():
-        raise ValueError("the input gradient is not finite: the model overflows on these images")
     already = ((logits.argmax(1) == y) == targeted) & (gain(logits, y, targeted) >= confidence)
     return logits, slope, (~already).nonzero().squeeze(1)

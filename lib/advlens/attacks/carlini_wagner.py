@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
-from advlens.attacks.boundary import gain, look, missing, start
+from advlens.attacks.boundary import gain, look, missing, reach, start
 from advlens.geometry import ZeroGradientWarning, norm, per_sample
 from advlens.inputs import check_amount, check_images, check_labels, frozen
 
@@ -53,11 +53,11 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
     result = x.clone()
     with frozen(model):
         logits, slope, rows = start(model, x, y, targeted, confidence)  # the first gradient of every search; the rows to search
-        reach = missing(logits, y, targeted, confidence) / norm(slope, "l2")  # (N,), to the linearised boundary
+        distance = reach(logits, slope, y, targeted, confidence)  # (N,)
         # Twice the c that a linear margin needs.  It follows the scale of the logits, which therefore changes nothing.
-        c = 4 * reach / norm(slope, "l2")  # (N,)
-        # Adam's first step moves each pixel by up to rate / 2, whatever the gradient: in all, not beyond twice the reach.
-        rate = (4 * reach / x[0].numel() ** 0.5).clamp_max(learning_rate)  # (N,)
+        c = 4 * distance / norm(slope, "l2")  # (N,)
+        # Adam's first step moves each pixel by up to rate / 2, whatever the gradient: in all, not beyond twice that distance.
+        rate = (4 * distance / x[0].numel() ** 0.5).clamp_max(learning_rate)  # (N,)
         flat = ~torch.isfinite(c[rows])
         if flat.any():
             warnings.warn(f"the input gradient is 0 for {int(flat.sum())} of {len(x)} images: they stay as they are. "

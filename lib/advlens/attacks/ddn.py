@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
-from advlens.attacks.boundary import look, missing, spread, start
+from advlens.attacks.boundary import look, missing, reach, spread, start
 from advlens.attacks.losses import cross_entropy
 from advlens.geometry import norm, per_sample, steepest
 from advlens.inputs import check_images, check_labels, frozen
 
 SHARPNESS = 25.0  # the spread of the rescaled logits: cross-entropy sees all classes, and does not vanish
-SHORTEST = 1e-3   # the least first length, in pixel units: 0 would never grow
-TINY = 1e-30      # instead of a division by 0
+TINY = 1e-30  # instead of a division by 0
 
 
 def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: float = 0.05, targeted: bool = False) -> Tensor:
@@ -62,8 +61,7 @@ def _walk(model, x, y, logits, slope, steps, gamma, targeted) -> Tensor:
     sharpen = SHARPNESS / spread(logits).clamp_min(TINY)[:, None]  # (n, 1)
     shortest, best, d = x.new_full((len(x),), torch.inf), x.clone(), torch.zeros_like(x)
     longest = norm(torch.maximum(x, 1 - x), "l2")  # (n,), to the far corner of the box
-    reach = missing(logits, y, targeted) / norm(slope, "l2").clamp_min(TINY)  # (n,), to the linearised boundary
-    length = torch.minimum(reach.clamp_min(SHORTEST), longest)
+    length = torch.minimum(reach(logits, slope, y, targeted), longest)
     for step in range(steps):
         fade = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
         d = d + per_sample(fade * length, d) * steepest(slope, "l2")

@@ -1,11 +1,9 @@
 """Box-constrained L-BFGS, the first attack on deep nets, for a whole batch at once.
 
->>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
->>> x = torch.full((2, 1, 2, 2), 0.5)
->>> target = (net(x).argmax(1) + 1) % 3
->>> adversarial = lbfgs(net, x, target, targeted=True)
->>> ((net(adversarial).argmax(1) == target) | (adversarial == x).flatten(1).all(1)).all().item()
-True
+>>> net = torch.nn.Flatten()  # four pixels, four classes: which pixel is the brightest?
+>>> x, target = torch.tensor([[[[0.9, 0.5], [0.1, 0.3]]]]), torch.tensor([3])
+>>> net(lbfgs(net, x, target, targeted=True)).argmax(1)
+tensor([3])
 """
 
 from __future__ import annotations
@@ -112,8 +110,6 @@ def minimise(objective: Objective, start: Tensor, steps: int, flat: float = 1e-5
     """
     result, rows = start.clone(), torch.arange(len(start), device=start.device)  # rows: where those that walk stand in `result`
     point, (value, gradient) = start, objective(start, rows)
-    if not torch.isfinite(gradient).all():
-        raise ValueError("the input gradient is not finite: the model overflows on these images")
     scale = 1 / norm(gradient, "l2").clamp_min(torch.finfo(start.dtype).tiny)  # (n,) the first step has length 1
     memory: list[tuple[Tensor, Tensor, Tensor]] = []  # of each of the last steps: s (n, D), y (n, D), 1 / <s, y> (n,)
     for step in range(steps):
