@@ -45,7 +45,8 @@ def mask_image(model: nn.Module, masks: Tensor, *, channels: int = 3, steps: int
     start uniformly at random, drawn from `generator`, and descend the mean cross-entropy
     of the K masked images; each step is clamped to [0, 1], as an image has no other
     values.  Stops as soon as all classes hold; else returns the point where most do, and
-    among these the one with the lowest loss.  Cost: up to steps + 1 forward passes of K images.
+    among these the one with the lowest loss.  Cost: up to steps + 1 forward and
+    backward passes of K images.
     Raises TypeError or ValueError for masks that are no bool (K, H, W), that hide nothing
     or everything, and for more masks than the model has classes.  Source: klientov.
     """
