@@ -6,8 +6,8 @@ in one pass.  With 4:2:0 the interpolation of the colours needs pixels of neighb
 blocks, so there are two passes: the first writes the decoded Y, Cb and Cr as bytes, 1.5
 for each pixel (reading and writing an image takes 24), the second interpolates and mixes.
 
-The roundings are those of the twin.  Where float32 has too few bits for a product, the
-order of its sum can decide a rounding: a few pixels in 100,000 may differ, by a level or two.
+Numbers are whole, as in libjpeg, and every byte that comes out is libjpeg's.  The products
+are the tensor cores', exact because their factors are cut into parts of a few bits.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from advlens.kernels import check_device
 from advlens.kernels.jpeg import DCT
 
 TILE = 32
+WARPS = 2  # a tensor core takes 16 rows: more warps would share a tile's 32 rows, and do the same work twice
 DTYPES = (torch.float32, torch.bfloat16)
-UNIT = tl.constexpr(2.0**-16)  # the colours' constants are whole numbers of it
 
 
 def round_trip(x: Tensor, luminance: Tensor, chrominance: Tensor, *, subsample: bool) -> Tensor:
@@ -34,16 +34,17 @@ def round_trip(x: Tensor, luminance: Tensor, chrominance: Tensor, *, subsample: 
         raise ValueError(f"x is {x.dtype}; the kernel takes float32 and bfloat16, advlens.kernels.jpeg also float64")
     check_device("jpeg", x)
     x, out = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
-    dct = torch.tensor(DCT, dtype=torch.float32, device=x.device) / 8192
-    tables = torch.stack([luminance, chrominance]).to(x.device, torch.float32)
+    dct = torch.tensor(DCT)
+    dct = torch.stack([dct >> 7, dct & 127]).to(x.device, torch.float16)  # the parts of `_parts`, (2, 8, 8)
+    tables = torch.stack([luminance, chrominance]).to(x.device, torch.int32)
     across = triton.cdiv(width, TILE)
     tiles = triton.cdiv(height, TILE) * across
     if channels == 1 or not subsample:
-        _planes[(n * tiles,)](x, out, dct, tables, height, width, tiles, across, CHANNELS=channels, TILE=TILE)
+        _planes[(n * tiles,)](x, out, dct, tables, height, width, tiles, across, CHANNELS=channels, TILE=TILE, num_warps=WARPS)
         return out
     y = torch.empty(n, height, width, dtype=torch.uint8, device=x.device)
     c = torch.empty(n, 2, (height + 1) // 2, (width + 1) // 2, dtype=torch.uint8, device=x.device)
-    _subsampled[(n * tiles,)](x, y, c, dct, tables, height, width, tiles, across, TILE=TILE)
+    _subsampled[(n * tiles,)](x, y, c, dct, tables, height, width, tiles, across, TILE=TILE, num_warps=WARPS)
     _interpolated[(n * tiles,)](y, c, out, height, width, tiles, across, NARROW=width <= 4, TILE=TILE)
     return out
 
@@ -63,7 +64,7 @@ def _planes(x, out, dct, tables, height, width, tiles, across, CHANNELS: tl.cons
         grey = _coded(_levels(x + at), dct, tables, TILE)
         tl.store(out + to, _pixel(grey), inside)
     else:
-        y, cb, cr = _to_ycc(_levels(x + at), _levels(x + size + at), _levels(x + 2 * size + at))
+        y, cb, cr = _to_ycc(_levels(x + at), _levels(x + size + at), _levels(x + size + size + at))
         y = _coded(y, dct, tables, TILE)
         cb = _coded(cb, dct, tables + 64, TILE)
         cr = _coded(cr, dct, tables + 64, TILE)
@@ -78,7 +79,7 @@ def _subsampled(x, y, c, dct, tables, height, width, tiles, across, TILE: tl.con
     x += n * 3 * size
     rows, columns = row + tl.arange(0, TILE)[:, None], column + tl.arange(0, TILE)[None, :]
     at = tl.minimum(rows, height - 1) * width + tl.minimum(columns, width - 1)
-    luminance, _, _ = _to_ycc(_levels(x + at), _levels(x + size + at), _levels(x + 2 * size + at))
+    luminance, _, _ = _to_ycc(_levels(x + at), _levels(x + size + at), _levels(x + size + size + at))
     luminance = _coded(luminance, dct, tables, TILE)
     tl.store(y + n * size + rows * width + columns, luminance.to(tl.uint8), (rows < height) & (columns < width))
 
@@ -86,15 +87,15 @@ def _subsampled(x, y, c, dct, tables, height, width, tiles, across, TILE: tl.con
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
     rows, columns = row // 2 + tl.arange(0, HALF)[:, None], column // 2 + tl.arange(0, HALF)[None, :]
     last = tl.minimum(rows, half_height - 1)  # below the edge the last row of means goes on, right of it the last pixel
-    cb, cr = tl.zeros((HALF, HALF), tl.float32), tl.zeros((HALF, HALF), tl.float32)
+    cb, cr = tl.zeros((HALF, HALF), tl.int32), tl.zeros((HALF, HALF), tl.int32)
     for corner in tl.static_range(4):  # the tile was just read: these loads come from the cache
         at = tl.minimum(2 * last + corner // 2, height - 1) * width + tl.minimum(2 * columns + corner % 2, width - 1)
-        _, blue, red = _to_ycc(_levels(x + at), _levels(x + size + at), _levels(x + 2 * size + at))
+        _, blue, red = _to_ycc(_levels(x + at), _levels(x + size + at), _levels(x + size + size + at))
         cb += blue
         cr += red
-    ties = 1.0 + columns % 2  # a tie goes up in every second column
-    cb = _coded(tl.floor((cb + ties) * 0.25), dct, tables + 64, HALF)
-    cr = _coded(tl.floor((cr + ties) * 0.25), dct, tables + 64, HALF)
+    ties = 1 + columns % 2  # a tie goes up in every second column
+    cb = _coded((cb + ties) >> 2, dct, tables + 64, HALF)
+    cr = _coded((cr + ties) >> 2, dct, tables + 64, HALF)
     half_size = half_height * half_width
     to, inside = n * 2 * half_size + rows * half_width + columns, (rows < half_height) & (columns < half_width)
     tl.store(c + to, cb.to(tl.uint8), inside)
@@ -120,7 +121,7 @@ def _interpolated(y, c, out, height, width, tiles, across, NARROW: tl.constexpr,
     blue = c + n * 2 * half_size
     cb, cr = _enlarged(blue, nn, nf, fn, ff, columns, inside), _enlarged(blue + half_size, nn, nf, fn, ff, columns, inside)
     to = rows * width + columns
-    luminance = tl.load(y + n * size + to, inside, 0).to(tl.float32)
+    luminance = tl.load(y + n * size + to, inside, 0).to(tl.int32)
     _store_rgb(out + n * 3 * size, to, size, inside, luminance, cb, cr)
 
 
@@ -134,17 +135,19 @@ def _where(tiles, across, TILE: tl.constexpr):
 
 @triton.jit
 def _levels(pointers):
-    """Pixels in [0, 1] -> whole numbers 0 to 255.  Ties go to the even number, as in the twin."""
-    level = tl.load(pointers).to(tl.float32) * 255
-    up = tl.floor(level + 0.5)
-    return tl.where((up - level == 0.5) & (up % 2 == 1), up - 1, up)
+    """Pixels in [0, 1] -> whole numbers 0 to 255, in int32.  Ties go to the even number, as in the twin."""
+    twice = tl.load(pointers).to(tl.float32) * 255 * 2  # no sums: a GPU would fuse them with the product and see other ties
+    half = twice.to(tl.int32)
+    down = (half % 4 == 1) & (half.to(tl.float32) == twice)
+    return tl.where(down, half // 2, (half + 1) // 2)
 
 
+# Colours in units of 2^-16; to shift right is to round down.
 @triton.jit
 def _to_ycc(r, g, b):
-    y = tl.floor((19595 * r + 38470 * g + 7471 * b) * UNIT + 0.5)
-    cb = tl.floor((32768 * b - 11058 * r - 21710 * g) * UNIT + (128.5 - UNIT))
-    cr = tl.floor((32768 * r - 27439 * g - 5329 * b) * UNIT + (128.5 - UNIT))
+    y = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16
+    cb = (32768 * b - 11058 * r - 21710 * g + (128 * 65536 + 32767)) >> 16
+    cr = (32768 * r - 27439 * g - 5329 * b + (128 * 65536 + 32767)) >> 16
     return y, cb, cr
 
 
@@ -152,30 +155,30 @@ def _to_ycc(r, g, b):
 def _store_rgb(out, to, size, inside, y, cb, cr):
     cb -= 128
     cr -= 128
-    r = y + tl.floor(cr * 91881 * UNIT + 0.5)
-    g = y + tl.floor((cb * -22554 - cr * 46802) * UNIT + 0.5)
-    b = y + tl.floor(cb * 116130 * UNIT + 0.5)
+    r = y + ((91881 * cr + 32768) >> 16)
+    g = y + ((-22554 * cb - 46802 * cr + 32768) >> 16)
+    b = y + ((116130 * cb + 32768) >> 16)
     tl.store(out + to, _pixel(_byte(r)), inside)
-    tl.store(out + to + size, _pixel(_byte(g)), inside)
-    tl.store(out + to + 2 * size, _pixel(_byte(b)), inside)
+    tl.store(out + size + to, _pixel(_byte(g)), inside)
+    tl.store(out + size + size + to, _pixel(_byte(b)), inside)
 
 
 @triton.jit
 def _pixel(byte):
-    return tl.div_rn(byte, tl.full(byte.shape, 255.0, tl.float32))  # `/` is not correctly rounded on a GPU
+    return tl.div_rn(byte.to(tl.float32), tl.full(byte.shape, 255.0, tl.float32))  # `/` is not correctly rounded on a GPU
 
 
 @triton.jit
 def _byte(value):
-    return tl.minimum(tl.maximum(value, 0.0), 255.0)
+    return tl.minimum(tl.maximum(value, 0), 255)
 
 
 @triton.jit
 def _enlarged(c, nn, nf, fn, ff, columns, inside):
     """9, 3, 3 and 1 sixteenths of the four nearest; a tie goes up in even columns."""
-    total = 9 * tl.load(c + nn, inside, 0).to(tl.float32) + 3 * tl.load(c + nf, inside, 0).to(tl.float32) \
-        + 3 * tl.load(c + fn, inside, 0).to(tl.float32) + tl.load(c + ff, inside, 0).to(tl.float32)
-    return tl.floor((total + 8 - columns % 2) * 0.0625)
+    total = 9 * tl.load(c + nn, inside, 0).to(tl.int32) + 3 * tl.load(c + nf, inside, 0).to(tl.int32) \
+        + 3 * tl.load(c + fn, inside, 0).to(tl.int32) + tl.load(c + ff, inside, 0).to(tl.int32)
+    return (total + 8 - columns % 2) >> 4
 
 
 @triton.jit
@@ -183,13 +186,32 @@ def _coded(tile, dct, table, SIZE: tl.constexpr):
     """The bytes that come back for a tile (SIZE, SIZE) of blocks: the four products of the twin, two from each side."""
     i, j = tl.arange(0, SIZE)[:, None], tl.arange(0, SIZE)[None, :]
     block = i // 8 == j // 8
-    transform = tl.load(dct + i % 8 * 8 + j % 8, block, 0.0)  # one 8x8 DCT for each block, on the diagonal
-    back = tl.load(dct + j % 8 * 8 + i % 8, block, 0.0)       # its transpose
-    step = tl.load(table + i % 8 * 8 + j % 8)
-    # float32 all through: the tensor cores' short numbers would change the roundings.
-    t = tl.floor(tl.dot(tile - 128, back * 4, input_precision="ieee") + 0.5)
-    t = tl.floor(tl.dot(transform * 0.25, t, input_precision="ieee") + 0.5)
-    q = tl.div_rn(t, 8 * step)
-    q = tl.where(q < 0, -tl.floor(0.5 - q), tl.floor(0.5 + q))  # what the file would hold
-    t = tl.floor(tl.dot(back * 4, q * step, input_precision="ieee") + 0.5)
-    return _byte(tl.floor(tl.dot(t, transform * 0.03125, input_precision="ieee") + 128.5))
+    at, across = i % 8 * 8 + j % 8, j % 8 * 8 + i % 8
+    transform = tl.load(dct + at, block, 0.0), tl.load(dct + 64 + at, block, 0.0)  # one 8x8 DCT for each block, on the diagonal
+    back = tl.load(dct + across, block, 0.0), tl.load(dct + 64 + across, block, 0.0)  # its transpose
+    step = tl.load(table + at)
+    t = _rounded(_product(_parts(tile - 128), back), 11)
+    t = _rounded(_product(transform, _parts(t)), 15)
+    # What the file would hold.  Half a unit more than a whole number: no rounding of the quotient reaches the next one.
+    q = ((tl.abs(t) + 4 * step + 0.5) / (8 * step)).to(tl.int32) * step
+    t = _rounded(_product(back, _parts(tl.where(t < 0, -q, q))), 11)
+    return _byte(_rounded(_product(_parts(t), transform), 18) + 128)
+
+
+@triton.jit
+def _parts(value):
+    """Whole numbers below 2^17 as 2^7 high + low, in float16, which holds 11 bits."""
+    return (value >> 7).to(tl.float16), (value & 127).to(tl.float16)
+
+
+@triton.jit
+def _product(a, b):
+    """a @ b from the parts of both, exact: no sum of the tensor cores has more than 24 bits."""
+    middle = tl.dot(a[1], b[0], tl.dot(a[0], b[1])).to(tl.int32)
+    return (tl.dot(a[0], b[0]).to(tl.int32) << 14) + (middle << 7) + tl.dot(a[1], b[1]).to(tl.int32)
+
+
+@triton.jit
+def _rounded(value, BITS: tl.constexpr):
+    """value / 2^BITS, as libjpeg rounds it."""
+    return (value + (1 << (BITS - 1))) >> BITS
