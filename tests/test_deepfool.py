@@ -118,7 +118,7 @@ def test_most_steps_measure_one_class_only(lenet, digits, work):
     hook.remove()
     assert steps[0] == 60 and 0 < min(steps)
     assert passes.backward >= 9 * 60  # all classes, once
-    assert passes.backward - 9 * 60 <= 2.5 * (passes.forward - 60)
+    assert passes.backward - 9 * 60 <= passes.forward - 60
     assert passes.backward <= 0.5 * 9 * passes.forward, "half of what all classes at all steps cost"
 
 

@@ -63,6 +63,7 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
             warnings.warn(f"the input gradient is 0 for {int(flat.sum())} of {len(x)} images: they stay as they are. "
                           "A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=2)
         rows = rows[~flat]
+        ceiling = 1e15 * c  # beyond it the distance counts for nothing, and the squares in Adam come near overflow
         shortest = x.new_full((len(x),), torch.inf)
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)  # the largest c that failed, the smallest that succeeded
         for _ in range(searches):
@@ -79,7 +80,7 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
             shorter = size < shortest[rows]
             converged = found & ~(size < (1 - ENOUGH) * shortest[rows])
             result[rows[shorter]], shortest[rows[shorter]] = point[shorter], size[shorter]
-            rows = rows[~converged]
+            rows = rows[~converged & (c[rows] < ceiling[rows])]
     return result
 
 

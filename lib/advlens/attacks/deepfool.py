@@ -113,7 +113,7 @@ def _nearest_boundary(model, image, logits, y, slopes, wanted) -> tuple[Tensor, 
         if not torch.isfinite(slope).all():
             raise ValueError("the input gradient is not finite: the model overflows on these images")
         slopes[rows, at], measured[rows, at] = slope, True
-        reach = torch.where(slope > 0, gap[rows, at] / slope, torch.inf)
+        reach = gap[rows, at] / slope  # inf or NaN, and so never nearer, where the slope is 0
         nearer = reach < distance[rows]
         distance[rows[nearer]] = reach[nearer]
         direction[rows[nearer]] = gradient[nearer] / per_sample(slope[nearer], gradient)

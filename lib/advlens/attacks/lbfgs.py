@@ -75,7 +75,7 @@ def _search(model, x, y, searches, steps, targeted) -> tuple[Tensor, Tensor]:
 
     for _ in range(searches):
         # A walk begins at the nearest success so far: a larger c only pulls it closer to x.
-        end = minimise(objective, result.flatten(1).clone(), steps).view_as(x)  # a copy: `result` changes on the way
+        end = minimise(objective, result.flatten(1), steps).view_as(x)
         hit = missing(look(model, end, torch.sum, gradient=False)[0], y, targeted) < 0
         succeeds, fails = torch.where(hit, c, succeeds), torch.where(hit, fails, c)
         c = torch.where(fails.isinf(), 10 * succeeds, torch.where(succeeds == 0, fails / 10, (succeeds * fails).sqrt()))
@@ -109,7 +109,7 @@ def minimise(objective: Objective, start: Tensor, steps: int, flat: float = 1e-5
     nocedal1980 (L-BFGS).
     """
     result, rows = start.clone(), torch.arange(len(start), device=start.device)  # rows: where those that walk stand in `result`
-    point, (value, gradient) = start, objective(start, rows)
+    point, (value, gradient) = result, objective(result, rows)
     scale = 1 / norm(gradient, "l2").clamp_min(torch.finfo(start.dtype).tiny)  # (n,) the first step has length 1
     memory: list[tuple[Tensor, Tensor, Tensor]] = []  # of each of the last steps: s (n, D), y (n, D), 1 / <s, y> (n,)
     for step in range(steps):
