@@ -107,10 +107,16 @@ def test_low_quality_loses_more_and_the_colours_first(shapes):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("codec", [lambda x: compress(x, 20), JPEG(20), JPEG(20, rounding="smooth")], ids=["compress", "layer", "smooth"])
 def test_type_shape_and_range_stay(codec, dtype, shapes):
-    for x in (shapes[:2].to(dtype), shapes[:2, :1].to(dtype)):
+    for x in (shapes[:2].to(dtype), shapes[:2, :1].to(dtype), shapes[:2].to(dtype, memory_format=torch.channels_last)):
         coded = codec(x)
         assert coded.dtype == dtype and coded.shape == x.shape and coded.is_contiguous()
         assert coded.min() >= 0 and coded.max() <= 1 and torch.isfinite(coded).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_loses_nothing_before_the_codec(dtype, shapes):
+    x = shapes[:4].to(dtype)
+    assert torch.equal(compress(x, 90), compress(x.double(), 90).to(dtype))
 
 
 @pytest.mark.parametrize("rounding", jpeg.ROUNDINGS)
@@ -121,10 +127,12 @@ def test_neighbours_change_nothing(rounding, shapes):
     torch.testing.assert_close(codec(shapes.flip(0)).flip(0), together, rtol=0, atol=1e-12)
 
 
-def test_a_batch_in_many_parts_is_the_same(shapes, monkeypatch):
-    whole = JPEG(20)(shapes)
-    monkeypatch.setattr(twin, "CHUNK", 1)
-    assert torch.equal(JPEG(20)(shapes), whole)
+@pytest.mark.parametrize("chunk, parts", [(1, [1] * 12), (5 * 3 * 32 * 32 + 1, [5, 5, 2])])
+def test_a_batch_in_many_parts_is_the_same(chunk, parts, shapes, monkeypatch):
+    whole, sizes, coded = JPEG(20)(shapes), [], twin._coded
+    monkeypatch.setattr(twin, "CHUNK", chunk)
+    monkeypatch.setattr(twin, "_coded", lambda x, *rest: sizes.append(len(x)) or coded(x, *rest))
+    assert torch.equal(JPEG(20)(shapes), whole) and sizes == parts
 
 
 # --- gradients -------------------------------------------------------------------
@@ -190,6 +198,7 @@ def test_without_gradients_nothing_is_kept(shapes):
     with torch.no_grad():
         assert not JPEG(50)(shapes.clone().requires_grad_()).requires_grad
     assert not compress(shapes.clone().requires_grad_(), 50).requires_grad
+    assert not twin.round_trip(shapes.clone().requires_grad_(), *tables(50), subsample=True).requires_grad
 
 
 def test_nothing_is_trainable():

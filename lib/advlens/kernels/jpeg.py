@@ -84,7 +84,7 @@ def halved(c: Tensor) -> Tensor:
 
 def enlarged(c: Tensor, height: int, width: int) -> Tensor:
     """Bilinear interpolation to (N, 2, height, width), from the pixels of `halved` that lie inside the image."""
-    c = c[:, :, :(height + 1) // 2, :(width + 1) // 2]
+    c = c[..., :(width + 1) // 2]
     if c.shape[3] <= 2:  # libjpeg repeats the pixels of so narrow an image
         return c.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, :height, :width]
     around = F.pad(c, (1, 1, 0, 0), mode="replicate")
@@ -134,7 +134,7 @@ def _transforms(dtype: torch.dtype, device: torch.device) -> Transforms:
 
 def _plane(planes: Tensor, t: Transforms, table: Tensor) -> Tensor:
     """Bytes that come back for bytes (N, C, H, W), each channel coded on its own with the table (8, 8)."""
-    (height, width), planes = planes.shape[2:], padded(planes, 8, 16)
+    (height, width), planes = planes.shape[2:], padded(planes, 8, 8)
     step = 8 * table.to(planes.dtype).repeat(1, planes.shape[3] // 8)  # (8, W)
     z = planes.reshape(-1, 8, planes.shape[3]) - 128  # one row of blocks after the other
     z = _along_columns(_along_rows(z, t.rows), t.columns)
