@@ -179,20 +179,20 @@ def test_eot_accepts_a_transformation_that_changes_the_size(lenet, digits):
 
 
 def test_eot_breaks_a_random_defence_better_than_one_draw(lenet, digits):
-    """Judged on draws that neither attack has seen."""
+    """Judged on draws that neither attack has seen; one draw is a matter of luck, so several attacks with one."""
     some = digits[:25]
 
     def shifted(x, generator):
         dy, dx = torch.randint(-3, 4, (2,), generator=generator).tolist()
         return add_noise(x.roll((dy, dx), (2, 3)), generator)
 
-    def kept(samples):
-        adversarial = pgd(EOT(lenet, shifted, samples), some.images, some.labels, eps=0.1, steps=6, random_start=False)
+    def kept(samples, seed=0):
+        adversarial = pgd(EOT(lenet, shifted, samples, seed=seed), some.images, some.labels, eps=0.1, steps=6, random_start=False)
         unseen = torch.Generator().manual_seed(99)
         hits = [evaluation.logits(lenet, shifted(adversarial, unseen)).argmax(1) == some.labels for _ in range(20)]
         return torch.stack(hits).float().mean().item()
 
-    assert kept(12) < kept(1) - 0.15
+    assert kept(12) < sum(kept(1, seed) for seed in range(5)) / 5 - 0.15
 
 
 @pytest.mark.parametrize("samples", [0, -1])

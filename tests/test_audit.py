@@ -109,19 +109,19 @@ def test_a_residual_net_passes(some):
 
 @pytest.fixture(scope="module")
 def hardened():
-    """A small net, trained on digits against PGD: honestly robust, if not very."""
-    train = data.load("digits", "train")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(1, 8, 5, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
-        descent = torch.optim.Adam(net.parameters(), lr=3e-3)
-        for _ in range(8):
-            for rows in torch.randperm(len(train)).split(64):
-                x, y = train.images[rows], train.labels[rows]
-                descent.zero_grad()
-                F.cross_entropy(net(pgd(net, x, y, eps=0.15, steps=3)), y).backward()
-                descent.step()
-    return net.eval()
+    """LeNet after two more epochs on digits, against PGD: honestly robust, if not very.
+
+    From trained weights: from random ones half the seeds end in a net that is constant.
+    """
+    train, net = data.load("digits", "train"), models.pretrained("lenet", "digits").requires_grad_(True)
+    shuffle, descent = start(), torch.optim.Adam(net.parameters(), lr=1e-3)
+    for _ in range(2):
+        for rows in torch.randperm(len(train), generator=shuffle).split(64):
+            x, y = train.images[rows], train.labels[rows]
+            descent.zero_grad()
+            F.cross_entropy(net(pgd(net, x, y, eps=0.1, steps=3, generator=shuffle)), y).backward()
+            descent.step()
+    return net
 
 
 def test_an_honestly_hardened_net_passes(hardened, lenet, check, some):
@@ -257,6 +257,13 @@ def test_transfer_walks_on_after_its_own_net_has_fallen(lenet, fully_connected, 
     assert fallen["transfer"].sum() > 1.5 * (logits(lenet, stops).argmax(1) != y).sum() > 0
 
 
+def test_what_either_loss_finds_is_found_by_the_white_box(lenet, fully_connected, some):
+    """Cross-entropy is blind here, the margin is not: transfer and noise beat the one, but not both."""
+    fallen, marked = auditing.examine(Then(lenet, after=lambda z: 100 * z), *some, 0.25, fully_connected, 5, seed=0)
+    for name, beats in (("transfer", "transfer beats white box"), ("noise", "noise beats PGD")):
+        assert (fallen[name] & ~fallen["cross-entropy"]).sum() > 5 and not marked[beats].any()
+
+
 def test_telling_eps_lets_about_half_of_the_images_fall(lenet, some):
     eps = auditing.telling_eps(lenet, *some)
     shares = [1 - robust_accuracy(lenet, *some, partial(pgd, eps=e, steps=10, loss="margin", random_start=False)).value for e in (eps / 2 ** 0.5, eps)]
@@ -277,7 +284,7 @@ def test_an_audit_prints_its_findings_and_says_what_to_do():
     bad = Finding("second", rate(torch.arange(50) < 40), 0.05, False, "Do this instead.")
     report = Audit((good, bad), {"margin": bad.share}, 0.1)
     lines = str(report).splitlines()
-    assert not report.passed and "Do this instead." in report.verdict and "unused" not in report.verdict
+    assert not report.passed and "misleads at least one attack" in report.verdict and "Do this instead." in report.verdict and "unused" not in report.verdict
     assert lines[1].split()[:3] == ["ok", "first", "2.0%"] and lines[2].split()[:3] == ["FLAG", "second", "80.0%"]
     assert "FLAG: all of it above 5%" in lines[0] and "success at eps = 0.1, n = 50: margin 80%" in lines[3]
     clean = Audit((good,), {}, 0.1)

@@ -91,7 +91,7 @@ class Audit(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """No diagnostic shows a masked gradient."""
+        """No diagnostic shows an attack that is misled."""
         return all(f.passed for f in self.findings)
 
     @property
@@ -100,7 +100,7 @@ class Audit(NamedTuple):
         if self.passed:
             return "No sign of a masked gradient. That is no proof of robustness: it says that these attacks were not fooled."
         reasons = (f"- {f.reason}" for f in self.findings if not f.passed)
-        return "\n".join(["The gradient is masked: robustness measured with it is not to be believed.", *reasons])
+        return "\n".join(["The gradient misleads at least one attack: the robustness that this attack measures is not to be believed.", *reasons])
 
     def __str__(self) -> str:
         row = "{:<5}{:<33}{:>7}   {}".format
