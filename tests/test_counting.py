@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from shapely.geometry import Polygon
@@ -9,7 +11,7 @@ from torch import nn
 
 from advlens import counting, models
 
-seeded = lambda seed=0: torch.Generator().manual_seed(seed)
+seeded = lambda seed=0: torch.Generator().manual_seed(100 * int(os.environ.get("ADVLENS_TEST_SEED", "0")) + seed)
 small = dict(side=32, most=2, smallest=5, largest=9)
 
 
@@ -67,7 +69,7 @@ def test_sizes_follow_the_protocol(scenes):
 def test_one_size_an_image_does_not_tell_the_count():
     found = counting.draw(400, side=80, sizes="per image", generator=seeded(1))
     pairs = torch.tensor([[len(b), sides(b)[0]] for b in found.boxes if len(b)]).double()
-    assert torch.corrcoef(pairs.T)[0, 1].abs() < 0.15  # three standard errors of independent draws
+    assert torch.corrcoef(pairs.T)[0, 1].abs() < 0.25  # five standard errors of independent draws
 
 
 def test_the_same_generator_draws_the_same_images():
@@ -99,9 +101,7 @@ def test_bad_scenes_get_one_clear_error(options, message):
 def test_a_net_learns_to_count(activation):
     """Better on new images than the best constant; outputs are never negative."""
     train, test = (counting.draw(n, generator=seeded(s), **small) for n, s in ((400, 0), (100, 1)))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = counting.CountingNet(activation, side=32)
+    net = counting.CountingNet(activation, side=32)
     before = [p.clone() for p in net.parameters()]
     history = counting.fit(net, train, epochs=12, learning_rate=4e-3, progress=False)
     with torch.no_grad():
@@ -116,9 +116,8 @@ def test_training_repeats_itself():
     train = counting.draw(40, generator=seeded(), **small)
     nets = []
     for _ in range(2):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            nets.append(counting.CountingNet("relu", side=32))
+        torch.manual_seed(0)
+        nets.append(counting.CountingNet("relu", side=32))
         counting.fit(nets[-1], train, epochs=1, progress=False)
     assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters()))
 
@@ -178,18 +177,14 @@ def test_detection_is_per_image(regions):
 
 
 def test_detection_leaves_the_net_as_it_was(regions):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = counting.CountingNet("sigmoid", side=16).double().train()
+    net = counting.CountingNet("sigmoid", side=16).double().train()
     counting.detect(net, regions[0])
     assert all(m.training for m in net.modules())
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
 
 
 def test_detection_says_why_a_relu_net_cannot_do_it():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = counting.CountingNet("relu", side=32)
+    net = counting.CountingNet("relu", side=32)
     images = counting.draw(4, generator=seeded(), **small).images
     assert net(images).sum(1).round().max() >= 1
     with pytest.raises(ValueError, match="second derivative .* exactly 0"):

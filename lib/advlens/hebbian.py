@@ -94,6 +94,7 @@ def first_component(x: Tensor, *, rate: float = 0.05, epochs: int = 20, generato
     """What one unit learns by Oja's rule from centred samples (N, D), one after the other: weights (D,).
 
     The rate, in units of 1 / (mean squared length of a sample), falls linearly to 0.
+    Fewer than some hundred samples need more epochs.
     Raises ValueError for fewer than two samples, or samples that are all 0 or not finite.
     """
     _check_samples(x, "x", at_least=2)
@@ -194,8 +195,9 @@ def learn(images: Tensor, hidden: int, *, p: float = 2, k: int = 2, delta: float
     For each image the unit with the largest current learns (g = 1), the one of rank k
     unlearns (g = -delta), the others rest.  Ranks count from 1, the winner, so k = 2
     punishes the runner-up (here text and code of belaustegui2022 differ by one).  The change of a mini-batch is divided by its largest
-    absolute entry; `step` falls linearly to 0.  From N(0, 1), rows end on the sphere
-    sum_d |W_id|^p = 1 when epochs x step suffices.
+    absolute entry; `step` falls linearly to 0.  From N(0, 1), rows that win
+    end on the sphere sum_d |W_id|^p = 1 when epochs x step suffices.  Others stay elsewhere, and of a
+    few units with p = 2 often one wins every image.
     p: at least 2.  k: 2 to hidden.  Raises TypeError or ValueError for input out of range.
     Source: krotov2019; belaustegui2022, 2.
     """

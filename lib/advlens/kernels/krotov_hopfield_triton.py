@@ -17,12 +17,13 @@ from advlens.kernels import check_device
 from advlens.kernels.krotov_hopfield import currents
 
 UNITS, PIXELS, IMAGES = 16, 128, 32  # the tile of _change, and how many images it meets at a time
-MOST_UNITS = 65_536  # _rank holds a row of currents in registers
+MOST_UNITS = 32_768  # _rank holds a row of currents in registers
 
 
 def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, step: float) -> None:
     """As the twin's, for float32 weights (K, D) and float32 or bfloat16 images (N, D) on a GPU.
 
+    Of equal currents, which bfloat16 makes often, the first unit's counts as the largest; the twin picks any.
     Raises ValueError for other types, shapes that do not fit, and more units than MOST_UNITS.
     """
     (units, pixels), n = weights.shape, len(images)
@@ -38,7 +39,8 @@ def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, 
     images = images.contiguous()
     chosen = torch.empty(n, 2, dtype=torch.int32, device=weights.device)  # the winner and the k-th
     strength = torch.empty(n, 2, dtype=torch.float32, device=weights.device)  # their g <W, x>
-    _rank[(n,)](currents(weights, images, p=p), chosen, strength, units, k, -delta, BLOCK=triton.next_power_of_2(units))
+    block = triton.next_power_of_2(units)
+    _rank[(n,)](currents(weights, images, p=p), chosen, strength, units, k, -delta, BLOCK=block, num_warps=_warps(block))
 
     grid = (triton.cdiv(units, UNITS), triton.cdiv(pixels, PIXELS))
     change = torch.empty_like(weights)
@@ -46,6 +48,11 @@ def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, 
     _change[grid](weights, images, chosen, strength, change, largest, n, units, pixels, -delta,
                   UNITS=UNITS, PIXELS=PIXELS, IMAGES=IMAGES)
     weights.addcmul_(change, step / largest.amax().clamp_min(torch.finfo(torch.float32).tiny))
+
+
+def _warps(block: int) -> int:
+    """So many that a thread holds 16 currents, in the largest blocks 32."""
+    return min(32, max(1, block // 512))
 
 
 @triton.jit
@@ -81,12 +88,13 @@ def _change(weights, images, chosen, strength, change, largest, n, units, pixels
         winner = tl.load(chosen + 2 * image, mask=there, other=-1)[None, :] == unit[:, None]  # (UNITS, IMAGES)
         loser = tl.load(chosen + 2 * image + 1, mask=there, other=-1)[None, :] == unit[:, None]
         g = tl.where(winner, 1.0, tl.where(loser, punishment, 0.0))
-        if tl.sum((winner | loser).to(tl.int32)) > 0:
+        met = tl.max((winner | loser).to(tl.int32), 0) > 0  # (IMAGES,)
+        if tl.max(met.to(tl.int32), 0) > 0:
             won = tl.load(strength + 2 * image, mask=there, other=0.0)[None, :]
             lost = tl.load(strength + 2 * image + 1, mask=there, other=0.0)[None, :]
             decay += tl.sum(tl.where(winner, won, tl.where(loser, lost, 0.0)), 1)
             x = tl.load(images + image[:, None].to(tl.int64) * pixels + pixel[None, :],
-                        mask=there[:, None] & (pixel < pixels)[None, :], other=0.0).to(tl.float32)
+                        mask=met[:, None] & (pixel < pixels)[None, :], other=0.0).to(tl.float32)
             pull += tl.dot(g, x, input_precision="ieee")
     inside = (unit < units)[:, None] & (pixel < pixels)[None, :]
     at = unit[:, None].to(tl.int64) * pixels + pixel[None, :]

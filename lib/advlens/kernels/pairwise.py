@@ -80,7 +80,7 @@ def check(v: Tensor, weight: Tensor) -> None:
     if v.ndim != 2 or v.shape[1] < 2 or len(v) == 0:
         raise ValueError(f"v has shape {tuple(v.shape)}; give (N, n) with N >= 1 and n >= 2")
     n = v.shape[1]
-    if weight.shape[1:] not in ((n * (n - 1) // 2,), (n, n)):
+    if weight.numel() == 0 or weight.shape[1:] not in ((n * (n - 1) // 2,), (n, n)):
         raise ValueError(f"weight has shape {tuple(weight.shape)} for {n} numbers; give (out, {n * (n - 1) // 2}) or (out, {n}, {n})")
     if v.dtype != weight.dtype or v.dtype not in (torch.bfloat16, torch.float32, torch.float64):
         raise ValueError(f"v is {v.dtype} and weight {weight.dtype}; give both as bfloat16, float32 or float64")

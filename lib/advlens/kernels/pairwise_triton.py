@@ -17,7 +17,9 @@ from advlens.kernels import check_device, interpreted
 from advlens.kernels.pairwise import check
 
 SAMPLES, PAIRS = 32, 64  # sides of a tile; the third, over the outputs, follows the layer
+WARPS = 8  # with four, a tile does not fit into their registers
 PROGRAMS = 512  # about four for each multiprocessor of a large device
+MOST_PAIRS = 2 ** 30  # a pair's number is an int32
 # One product of TF32 numbers has 10 bits; three of them are as good as float32.
 PRECISION = {torch.float32: "tf32x3", torch.bfloat16: "ieee"}
 
@@ -42,7 +44,7 @@ def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True, to_weig
     if to_v:
         grid = triton.cdiv(samples, SAMPLES), triton.cdiv(n, PAIRS)
         sums = v.new_empty(_parts(grid, n, v.numel(), v, weight), samples, n, dtype=torch.float32)
-        _backward_v[(*grid, len(sums))](grad, v, weight, sums, *v.shape, outputs, count, **options)
+        _backward_v[(*grid, len(sums))](grad, v, weight, sums, *v.shape, outputs, count, **_options(v, weight, narrow=True))
         grad_v = _total(sums, v)
     if to_weight:
         grid = triton.cdiv(count, PAIRS), triton.cdiv(outputs, options["OUTPUTS"])
@@ -56,15 +58,19 @@ def _checked(v: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     check(v, weight)
     if v.dtype not in PRECISION:
         raise ValueError(f"v is {v.dtype}; the kernel takes float32 and bfloat16, advlens.kernels.pairwise also float64")
+    if weight[0].numel() > MOST_PAIRS:
+        raise ValueError(f"{weight[0].numel():,} pairs of {v.shape[1]:,} numbers; the kernel knows at most {MOST_PAIRS:,}, advlens.kernels.pairwise any number")
     check_device("pairwise", v)
     return v.contiguous(), weight.contiguous()
 
 
-def _options(v: Tensor, weight: Tensor) -> dict:
-    outputs = min(64, max(16, triton.next_power_of_2(len(weight))))  # a tensor core takes no less than 16
+def _options(v: Tensor, weight: Tensor, *, narrow: bool = False) -> dict:
+    """narrow: for a program that has so much else in its registers that a tile of 64 outputs would not fit."""
+    outputs = min(32 if narrow else 64, max(16, triton.next_power_of_2(len(weight))))  # a tensor core takes no less than 16
     # Triton's interpreter would multiply the bits of bfloat16 as integers.
     dot = tl.bfloat16 if v.dtype == torch.bfloat16 and not interpreted() else tl.float32
-    return {"FULL": weight.ndim == 3, "PRECISION": PRECISION[v.dtype], "DOT": dot, "SAMPLES": SAMPLES, "PAIRS": PAIRS, "OUTPUTS": outputs}
+    return {"FULL": weight.ndim == 3, "PRECISION": PRECISION[v.dtype], "DOT": dot, "SAMPLES": SAMPLES, "PAIRS": PAIRS, "OUTPUTS": outputs,
+            "num_warps": WARPS}
 
 
 def _parts(grid: tuple[int, int], steps: int, results: int, v: Tensor, weight: Tensor) -> int:
@@ -150,7 +156,7 @@ def _backward_v(grad, v, weight, sums, samples, n, outputs, count, FULL: tl.cons
     inside = (rows < samples)[:, None] & (m < n)[None, :]
     total = tl.zeros((SAMPLES, PAIRS), tl.float32)
     for turn in range(part, n, tl.num_programs(2)):
-        # Neighbouring m read neighbouring weights: W_mk and W_km for one k, or the pairs (m, m + turn).
+        # Neighbouring m read neighbouring weights: W_km for one k, or the pairs (m, m + turn).  Only W_mk lies a row apart.
         if FULL:
             k = m * 0 + turn
             p, mirror = m * n + k, k * n + m
