@@ -214,6 +214,16 @@ def test_a_gradient_that_points_the_wrong_way_is_flagged(lenet, check):
     assert failed(report) == {"noise beats PGD", "transfer beats white box", "unbounded attack fails"}, str(report)
 
 
+def test_a_gradient_that_is_honest_at_the_clean_images_only_is_flagged(lenet, check, some):
+    """What training on a single step may end in: one step arrives, many get lost."""
+    def trap(x):
+        clean = (x[:, None] == some[0]).flatten(2).all(2).any(1)
+        return torch.where(clean[:, None, None, None], x, Backwards.apply(x))
+
+    report = check(Then(lenet, trap), eps=0.2)
+    assert "one step beats many" in failed(report), str(report)
+
+
 # --- audit: how it judges -------------------------------------------------------------
 
 def test_zero_gradient_is_judged_in_every_pixel_not_in_the_sum():
@@ -241,12 +251,12 @@ def test_noise_marks_exactly_the_images_that_some_corner_flips():
     assert marked.tolist() == [True, True, False]
 
 
-def test_a_second_look_is_judged_by_the_spread_of_the_logits():
-    """A constant added to the logits must not hide that they are drawn."""
-    generator = start()
-    for change, differs in ((0.1, True), (0.0, False)):
-        drawn = lambda x: torch.tensor([[1000.0, 1001.0]]).double() + change * torch.randn(len(x), 2, generator=generator).double()
-        assert auditing.unstable(drawn, torch.rand(3, 1, 2, 2)).tolist() == 3 * [differs]
+@pytest.mark.parametrize("drift, differs", [(0.02, True), (1e-5, False)])
+def test_a_second_look_is_judged_by_the_spread_of_the_logits(drift, differs):
+    """Which is 1 here: neither a constant added to the logits nor rounding must decide."""
+    looks = iter([0.0, drift])
+    model = lambda x: torch.tensor([[1000.0 + next(looks), 1001.0]], dtype=torch.float64).expand(len(x), 2)
+    assert auditing.unstable(model, torch.rand(3, 1, 2, 2)).tolist() == 3 * [differs]
 
 
 def test_transfer_walks_on_after_its_own_net_has_fallen(lenet, fully_connected, some):
@@ -259,9 +269,10 @@ def test_transfer_walks_on_after_its_own_net_has_fallen(lenet, fully_connected, 
 
 def test_what_either_loss_finds_is_found_by_the_white_box(lenet, fully_connected, some):
     """Cross-entropy is blind here, the margin is not: transfer and noise beat the one, but not both."""
-    fallen, marked = auditing.examine(Then(lenet, after=lambda z: 100 * z), *some, 0.25, fully_connected, 5, seed=0)
+    fallen, marked = auditing.examine(Then(lenet, after=lambda z: 100 * z), *some, 0.3, fully_connected, 5, seed=0)
+    assert fallen["margin"].all()
     for name, beats in (("transfer", "transfer beats white box"), ("noise", "noise beats PGD")):
-        assert (fallen[name] & ~fallen["cross-entropy"]).sum() > 5 and not marked[beats].any()
+        assert (fallen[name] & ~fallen["cross-entropy"]).any() and not marked[beats].any()
 
 
 def test_telling_eps_lets_about_half_of_the_images_fall(lenet, some):

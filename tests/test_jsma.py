@@ -101,6 +101,13 @@ def test_the_kernel_equals_its_twin(n, dtype, ties, kernel, device):
     assert torch.equal(kernel.best_pair(a, b), twin.best_pair(a, b))
 
 
+def test_of_equal_pairs_the_first_one_counts(kernel, device):
+    """Also where the others lie in later tiles."""
+    equal = torch.ones(2, 2 * kernel.BLOCK_Q + 4, device=device)
+    for search in (twin.best_pair, kernel.best_pair):
+        assert search(equal, equal).tolist() == [[0, 1], [0, 1]]
+
+
 def test_the_kernel_reads_views(kernel, device):
     a, b = slopes(40, seed=0)
     views = [v.t().contiguous().to(device).t() for v in (a, b)]
