@@ -12,7 +12,7 @@ from torch import nn
 
 from advlens.attacks import bim, fgm, fgsm, pgd
 from advlens.evaluation import evaluate, robust_accuracy, robust_curve
-from advlens.inputs import ProbabilitiesWarning, check_logits, frozen
+from advlens.inputs import ProbabilitiesWarning, check_amount, check_logits, frozen, image_gradient
 
 ATTACKS = {"fgsm": fgsm, "fgm": fgm, "bim": bim, "pgd": partial(pgd, steps=2), "pgd-l2": partial(pgd, steps=2, norm="l2")}
 
@@ -119,6 +119,33 @@ def test_a_model_that_returns_nan():
     x, y = torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match="the model returns NaN"):
         check_logits(torch.full((2, 3), math.nan), x, y)
+
+
+def test_the_gradient_of_each_image_is_its_own():
+    x = torch.rand(3, 1, 2, 2, requires_grad=True)
+    value = x.pow(2).sum((1, 2, 3))
+    for retain in (True, False):
+        assert torch.equal(image_gradient(value, x, retain_graph=retain), 2 * x)
+    other = torch.rand(3, requires_grad=True)
+    for cut in (value.detach(), other * 1):
+        with pytest.raises(ValueError, match="cuts its logits off.*BPDA"):
+            image_gradient(cut, x)
+
+
+@pytest.mark.parametrize("value, error, message", [
+    ("1", TypeError, "rate is '1'; give a number"),
+    (True, TypeError, "rate is True"),
+    (None, TypeError, "rate is None"),
+    (math.nan, ValueError, "rate = nan; give a finite number > 0"),
+    (math.inf, ValueError, "rate = inf"),
+    (-1, ValueError, "rate = -1"),
+    (0, ValueError, "rate = 0; give a finite number > 0"),
+])
+def test_wrong_amounts(value, error, message):
+    with pytest.raises(error, match=message):
+        check_amount(value, "rate", above_zero=True)
+    if value == 0:
+        check_amount(value, "rate")
 
 
 def test_adversarial_images_of_another_shape(net, batch):

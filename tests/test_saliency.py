@@ -134,6 +134,23 @@ def test_smooth_nets_are_seen_to_be_smooth(activation, images):
     assert not is_piecewise_linear(smooth(activation), images)
 
 
+def test_curvature_that_cancels_is_seen():
+    """Neither the sum of the logits nor the direction in which all pixels grow shows it."""
+    logits = nn.Linear(1, 2, bias=False)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 1), nn.Softplus(), logits)
+    model[1].weight.data, logits.weight.data = torch.tensor([[1.0, -1.0, 2.0, -2.0]]), torch.tensor([[1.0], [-1.0]])
+    assert not is_piecewise_linear(model, torch.rand(2, 1, 2, 2))
+
+
+def test_the_question_leaves_the_net_as_it_was(net, batch):
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert not is_piecewise_linear(net, batch[0])
+    assert all(module.training for module in net.modules()) and all(p.requires_grad and p.grad is None for p in net.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    with pytest.raises(ValueError, match="pixels belong"):
+        is_piecewise_linear(net, 2 * batch[0])
+
+
 def test_smooth_activations_before_max_pooling_have_curvature(images):
     model = nn.Sequential(nn.Conv2d(2, 3, 2), nn.Softplus(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 3)).double()
     assert not is_piecewise_linear(model, images)
@@ -250,6 +267,13 @@ def test_a_layer_that_is_called_twice_or_never_is_refused(images):
 def test_wrong_pixels_are_refused(pixels, message, images):
     with pytest.raises(ValueError, match=message):
         pixel_interactions(smooth(), images, pixels)
+
+
+def test_rows_and_columns_of_images_that_are_not_square():
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(24, 2), nn.Softplus()), torch.rand(1, 1, 4, 6)
+    assert pixel_interactions(model, x, torch.tensor([[3, 5]])).shape == x.shape
+    with pytest.raises(ValueError, match="rows lie in 0 to 3, columns in 0 to 5"):
+        pixel_interactions(model, x, torch.tensor([[5, 3]]))
 
 
 @pytest.mark.parametrize("x, y, error, message", [

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from advlens.jpeg import JPEG
+from advlens.models import Normalize
 from advlens.spectral import frequencies, log_spectrum, radial_average, sinusoids, transfer_function
 
 SHAPES = [(1, 6, 6), (1, 7, 5), (3, 5, 8), (2, 2, 3)]
@@ -40,6 +41,7 @@ def test_a_sinusoid_holds_its_own_frequency_only():
     shape, frequency = (2, 8, 6), torch.tensor([[1, 2], [-3, 1], [0, 2]])
     waves = sinusoids(shape, frequency, 0.7, contrast=0.2) - 0.5
     assert waves.shape == (3, *shape) and torch.equal(waves[:, 0], waves[:, 1])
+    assert waves[0, 0, 1, 3].item() == pytest.approx(0.2 * math.cos(2 * math.pi * (1 * 1 / 8 + 2 * 3 / 6) + 0.7))
     for wave, (u, v) in zip(waves, frequency):
         spectrum = torch.fft.fftshift(torch.fft.fft2(wave[0]).abs())
         for sign in (1, -1):
@@ -111,6 +113,7 @@ def test_a_transform_stands_before_the_net():
     conv, blur = circular(shape, 1, seed=1), circular(shape, 1, seed=2)
     both = transfer_function(conv, shape, transform=blur)
     torch.testing.assert_close(both, (gain(conv, shape) * gain(blur, shape))[0], rtol=0, atol=1e-12)
+    assert not both.requires_grad
     plain = nn.Identity()
     torch.testing.assert_close(transfer_function(plain, shape), torch.ones(16, 16))
     silent = transfer_function(plain, shape, transform=JPEG(1), contrast=0.02)
@@ -119,6 +122,13 @@ def test_a_transform_stands_before_the_net():
     torch.testing.assert_close(fine, torch.ones(16, 16), rtol=0, atol=0.02)
     coarse = transfer_function(plain, shape, transform=JPEG(5), contrast=0.07)
     assert coarse[8, 9] > 0.5 and coarse[0, 0] == 0  # the lowest passes, the highest is gone
+
+
+def test_a_net_without_parameters_has_the_type_of_its_buffers():
+    response = transfer_function(Normalize([0.5], [0.25]).double(), (1, 5, 6))
+    torch.testing.assert_close(response, torch.full((5, 6), 4.0, dtype=torch.float64))
+    coded = transfer_function(nn.Identity(), (1, 8, 8), transform=JPEG(90))
+    assert torch.equal(transfer_function(JPEG(90), (1, 8, 8)), coded)  # whole numbers are no type for images
 
 
 def test_filters_of_a_layer_and_logits_of_a_net(lenet):
@@ -164,6 +174,7 @@ def test_radial_average_of_a_ring():
     average = radial_average(spectrum)
     assert average.shape == (5,) and average[3] > 0 and average.sum() == average[3]
     assert torch.equal(radial_average(torch.ones(2, 3, 8, 8)), torch.ones(2, 3, 5))
+    assert torch.equal(radial_average(torch.ones(2, 2)), torch.ones(2))
 
 
 def test_blur_lowers_the_high_frequencies(digits):
@@ -196,18 +207,19 @@ def test_too_few_phases_or_images(options, words):
         transfer_function(nn.Identity(), (1, 4, 4), **options)
 
 
-def test_frequencies_of_another_shape():
+@pytest.mark.parametrize("shape", [(2,), (4, 3), (1, 1, 2)])
+def test_frequencies_of_another_shape(shape):
     with pytest.raises(ValueError, match=r"\(N, 2\)"):
-        sinusoids((1, 4, 4), torch.zeros(2))
+        sinusoids((1, 4, 4), torch.zeros(shape))
 
 
 def test_a_net_that_returns_nan():
     class Broken(nn.Module):
         def forward(self, x):
-            return x * torch.nan
+            return x * torch.nan if x.mean() > 0.7 else x  # at frequency 0 alone
 
     with pytest.raises(ValueError, match="NaN"):
-        transfer_function(Broken(), (1, 4, 4))
+        transfer_function(Broken(), (1, 4, 4), batch_size=1)
 
 
 @pytest.mark.parametrize("images, error, words", [
@@ -216,6 +228,7 @@ def test_a_net_that_returns_nan():
     (torch.zeros(1, 4, 4), ValueError, "shape"),
     (torch.zeros(0, 1, 4, 4), ValueError, "shape"),
     (torch.full((1, 1, 4, 4), torch.nan), ValueError, "NaN"),
+    (torch.full((1, 1, 4, 4), torch.inf), ValueError, "infinite"),
 ])
 def test_spectra_of_what_is_no_image(images, error, words):
     with pytest.raises(error, match=words):
