@@ -12,6 +12,7 @@ from torch import nn
 from advlens import auditing, data, geometry, jpeg, models
 from advlens.attacks import BPDA, EOT, fgsm, pgd
 from advlens.evaluation import Audit, Finding, audit, logits, rate, robust_accuracy, transfer
+from nets import Constant
 
 start = lambda seed=0: torch.Generator().manual_seed(seed)
 compress = partial(jpeg.compress, quality=30)  # the real codec: leaves the graph, has no derivative
@@ -227,17 +228,23 @@ def test_a_gradient_that_is_honest_at_the_clean_images_only_is_flagged(lenet, ch
 # --- audit: how it judges -------------------------------------------------------------
 
 def test_zero_gradient_is_judged_in_every_pixel_not_in_the_sum():
-    """The source's mistake: the weights of this net sum to 0, its gradient is far from it."""
+    """The source's mistake: the weights of this net sum to 0, its gradient is far from it, though 0 in the third pixel."""
     class Difference(nn.Module):
         def forward(self, x):
             rise = x[:, 0, 0, 0] - x[:, 0, 0, 1]
             return torch.stack([rise, -rise], 1)
 
-    x, y = torch.rand(4, 1, 1, 2), torch.tensor([0, 1, 0, 1])
+    x, y = torch.rand(4, 1, 1, 3), torch.tensor([0, 1, 0, 1])
     assert not auditing.zero_gradient(Difference(), x, y, "ce").any()
     assert not auditing.zero_gradient(Difference(), x, y, "margin").any()
     half = Then(Difference(), lambda x: torch.where(torch.arange(4)[:, None, None, None] < 2, x, x.detach()))
     assert auditing.zero_gradient(half, x, y, "margin").tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("values, size", [((7.0, 3.0, -1.0), 4.0), ((5.0, 5.0), 1.0), ((torch.inf, 0.0), 1.0)])
+def test_the_typical_margin_is_a_positive_number(values, size):
+    """Logits are divided by it."""
+    assert auditing.typical_margin(Constant(*values), torch.rand(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64)) == size
 
 
 def test_noise_marks_exactly_the_images_that_some_corner_flips():
