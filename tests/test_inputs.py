@@ -118,7 +118,14 @@ def test_a_model_of_another_shape(call, tail, message, net, batch):
 def test_a_model_that_returns_nan():
     x, y = torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match="the model returns NaN"):
-        check_logits(torch.full((2, 3), math.nan), x, y)
+        check_logits(torch.tensor([[0.0, 1.0, 2.0], [0.0, math.nan, 2.0]]), x, y)
+
+
+def test_the_first_class_that_is_not_there():
+    x, logits = torch.rand(2, 1, 2, 2), torch.randn(2, 3)
+    check_logits(logits, x, torch.tensor([0, 2]))
+    with pytest.raises(ValueError, match=r"y holds 3, but the model has 3 classes \(0 to 2\)"):
+        check_logits(logits, x, torch.tensor([0, 3]))
 
 
 def test_the_gradient_of_each_image_is_its_own():

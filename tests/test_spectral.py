@@ -141,8 +141,9 @@ def test_the_net_is_left_as_it_was_and_works_half(net, work):
     net[2].eval()
     modes = [module.training for module in net.modules()]
     with work(net) as passes:
-        transfer_function(net, (2, 6, 6), phases=4)
+        response = transfer_function(net, (2, 6, 6), phases=4)
     assert [module.training for module in net.modules()] == modes
+    assert torch.equal(response, transfer_function(net.eval(), (2, 6, 6), phases=4)), "it ran in training mode"
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert passes.forward == 1 + 4 * (36 + 4) // 2 and passes.backward == 0  # 4 frequencies are their own opposites
 
