@@ -312,6 +312,18 @@ def test_the_strongest_point_is_returned_not_the_last(net, batch):
     assert (best != len(points) - 1).any(), "the last point is always the best: this test shows nothing"
 
 
+@pytest.mark.parametrize("attack", [fgsm, fgm, bim, pgd])
+def test_the_loss_that_is_given_is_the_one_that_is_climbed(attack, net, batch):
+    climbed = []
+    attack(net, *batch, eps=0.1, loss=lambda logits, y: climbed.append(1) or logits.gather(1, y[:, None]).squeeze(1))
+    assert climbed
+
+
+def test_the_default_step_is_five_halves_of_an_even_share(net, batch):
+    walk = partial(pgd, net, *batch, eps=0.1, steps=5, random_start=False)
+    assert torch.equal(walk(), walk(step_size=2.5 * 0.1 / 5)) and not torch.equal(walk(), walk(step_size=0.1 / 5))
+
+
 def test_one_step_of_pgd_moves(net, batch):
     """PEERS 5: adv-lib's pgd_linf returns the clean image after one step without random start."""
     assert torch.equal(pgd(net, *batch, eps=0.1, steps=1, step_size=0.1, random_start=False), fgsm(net, *batch, eps=0.1))
@@ -432,6 +444,14 @@ def test_restarts_cost_only_the_images_that_stand(work):
     assert (done.forward, done.backward) == (4 * 3 + 1 * 3 + 1 * 3, 4 * 2 + 1 * 2 + 1 * 2)
 
 
+@pytest.mark.parametrize("eps, step_size", [((0.02, 0.05, 0.1, 0.3), (0.01, 0.02, 0.03, 0.1)), (0.05, 0.02)], ids=["of each image", "of all"])
+def test_restarts_walk_with_the_eps_and_step_of_the_images_that_stand(eps, step_size):
+    x, y = torch.tensor([0.9, 0.1, 0.9, 0.2]).view(4, 1, 1, 1), torch.zeros(4, dtype=torch.int64)
+    eps, step_size = torch.tensor(eps), torch.tensor(step_size)
+    away = pgd(OneByOne(), x, y, eps=eps, step_size=step_size, steps=9, restarts=3, generator=start()) - x
+    torch.testing.assert_close(away[[1, 3]].flatten(), eps.expand(4)[[1, 3]])  # uphill to the edge of its own ball
+
+
 def test_restarts_stop_when_nothing_stands(work):
     model = OneByOne()
     with work(model) as done:
@@ -461,6 +481,17 @@ def test_probabilities_are_noticed(net, batch):
 def test_wrong_options_are_refused(change, message, net, batch):
     with pytest.raises(ValueError, match=message):
         pgd(net, *batch, eps=0.1, **change)
+
+
+@pytest.mark.parametrize("attack", [fgsm, fgm, bim, pgd])
+def test_an_eps_that_is_no_number_is_refused(attack, net, batch):
+    for eps in ("0.1", None):
+        with pytest.raises(TypeError, match="eps is .*give one number"):
+            attack(net, *batch, eps=eps)
+
+
+def test_bim_takes_a_list_as_the_others_do(net, batch):
+    assert torch.equal(bim(net, *batch, eps=[0.1] * 8), bim(net, *batch, eps=0.1))
 
 
 def test_bim_refuses_no_steps(net, batch):

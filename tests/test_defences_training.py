@@ -141,9 +141,14 @@ def test_interrupted_and_resumed_ends_with_the_same_bits(name, train, tmp_path, 
     assert same(straight, resumed) and history == expected and len(history.watched) == 2
 
 
-def test_bfloat16_trains_too(train):
-    for name in ("gmr", "pgd", "alp", "distillation"):
-        assert math.isfinite(fit(dense(), train[:64], objective=OBJECTIVES[name], bfloat16=True).loss[0]), name
+@every_objective
+def test_bfloat16_trains_too_and_the_loss_is_in_float32(objective, train):
+    seen, model = set(), dense()
+    hook = model[2].register_forward_hook(lambda module, inputs, output: seen.add(("net", output.dtype)))
+    history = fit(model, train[:64], objective=objective, bfloat16=True, validation=None,
+                  loss=lambda z, y: seen.add(("loss", z.dtype)) or F.cross_entropy(z, y))
+    hook.remove()
+    assert math.isfinite(history.loss[0]) and seen == {("net", torch.bfloat16), ("loss", torch.float32)}
 
 
 def test_what_is_watched_stands_in_the_history(train):

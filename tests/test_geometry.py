@@ -81,12 +81,14 @@ def test_steepest_maximises_the_inner_product(seed, shape, scale, p):
 def test_a_zero_gradient_gives_a_random_unit_step_and_a_warning(p):
     """PEERS 9: never NaN.  The other images of the batch keep their own step."""
     g = torch.zeros(3, 2, 4, 4)
-    g[1] = noise(0, (2, 4, 4))
-    with pytest.warns(geometry.ZeroGradientWarning, match="2 of 3 images"):
+    g[1] = noise(1, (2, 4, 4))
+    with pytest.warns(geometry.ZeroGradientWarning, match="2 of 3 images") as caught:
         d = geometry.steepest(g, p)
+    assert caught[0].filename == __file__
     assert torch.isfinite(d).all()
     torch.testing.assert_close(geometry.norm(d, p), torch.ones(3))
     assert torch.equal(d[1:2], geometry.steepest(g[1:2], p))
+    assert torch.equal(d[0], d[2]), "the same direction wherever an image stands in its batch"
 
 
 @pytest.mark.parametrize("p", BALLS)

@@ -14,13 +14,23 @@ from functools import partial
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from advlens import data, models, training
+from advlens import data, models, recipes, training
 from advlens.defences.pairing import squeezing
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
+
+
+class Decaying(torch.optim.SGD):
+    """An optimizer whose state holds a number that is no tensor."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for weights in self.param_groups[0]["params"]:
+            self.state[weights]["steps"] = self.state[weights].get("steps", 0) + 1
+            weights.data.mul_(1 - 1e-3 * self.state[weights]["steps"])
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +76,38 @@ def test_the_same_seed_gives_the_same_bits(options, small):
     assert same(first, again) and h1.loss == h2.loss and not same(first, other)
 
 
+def test_every_epoch_and_every_seed_draws_anew(small):
+    """The order of the images, what the augmentation draws, and dropout, which draws from the global generator."""
+    met = []
+
+    def augment(x, generator):
+        met.append((x, torch.rand((), generator=generator).item(), torch.rand(()).item()))
+        return x
+
+    for seed in (0, 1):
+        fit(build(), small[0], epochs=2, batch_size=192, seed=seed, augment=augment)
+    orders, own, borrowed = zip(*met)
+    assert len(set(own)) == len(set(borrowed)) == 4
+    assert not any(torch.equal(a, b) for i, a in enumerate(orders) for b in (small[0].images, *orders[:i]))
+
+
+def test_history_is_the_mean_over_the_images(small):
+    """Also with a last batch that is smaller; a step of 0 keeps the net as it is."""
+    model, train = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), small[0][:100]
+    history = fit(model, train, epochs=1, batch_size=64, optimizer=torch.optim.SGD, learning_rate=0.0)
+    assert history.loss[0] == pytest.approx(nn.functional.cross_entropy(model(train.images), train.labels).item(), rel=1e-5)
+    assert history.train_accuracy[0] == pytest.approx(training.accuracy(model, train))
+
+
+def test_a_net_at_rest_is_trained_in_training_mode_and_frozen_weights_stay(small):
+    model = build().eval()
+    model[2].requires_grad_(False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    fit(model, small[0], epochs=1)
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed >= {"7.weight", "3.weight", "3.running_mean"} and not changed & {"2.weight", "2.bias"}
+
+
 def test_the_global_generator_is_left_alone(small):
     before = torch.get_rng_state()
     fit(build(), small[0], epochs=1, augment=training.flip_and_shift(2))
@@ -88,6 +130,8 @@ def test_the_progress_bar_says_how_it_goes(small, capsys):
     fit(build(), small[0], validation=small[1], epochs=1, progress=True)
     shown = capsys.readouterr().err
     assert "training" in shown and "loss=" in shown and "validation=" in shown
+    fit(build(), small[0], epochs=1, progress=False)
+    assert not capsys.readouterr().err
 
 
 # --- early stopping -------------------------------------------------------------
@@ -142,18 +186,18 @@ def interrupt_after(epochs: int):
     return augment
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.Adam, SGD], ids=["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, SGD, Decaying])
 @pytest.mark.parametrize("epochs", [0, 1, 2])
 def test_interrupted_and_resumed_ends_with_the_same_bits(optimizer, epochs, small, tmp_path):
     options = dict(optimizer=optimizer, validation=small[1], patience=3, learning_rate=training.one_cycle(0.01, 3))
     straight, resumed = build(), build()
     expected = fit(straight, small[0], **options)
     with pytest.raises(KeyboardInterrupt):
-        fit(build(), small[0], checkpoint=tmp_path / "run", augment=interrupt_after(epochs), **options)
-    history = fit(resumed, small[0], checkpoint=tmp_path / "run", **options)
+        fit(build(), small[0], checkpoint=tmp_path / "new" / "run", augment=interrupt_after(epochs), **options)
+    history = fit(resumed, small[0], checkpoint=tmp_path / "new" / "run", **options)
     assert same(straight, resumed) and history == expected
     finished = build(1)
-    assert fit(finished, small[0], checkpoint=tmp_path / "run", **options) == expected and same(straight, finished)
+    assert fit(finished, small[0], checkpoint=tmp_path / "new" / "run", **options) == expected and same(straight, finished)
 
 
 def digits_run(checkpoint, pause_after: int | None = None) -> nn.Module:
@@ -233,17 +277,43 @@ def test_somebody_elses_safetensors_are_refused(small, tmp_path):
         fit(build(), small[0], checkpoint=tmp_path / "run")
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 16}, {"epochs": 5}, {"objective": squeezing(0.1)}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"batch_size": 16}, {"epochs": 5}, {"objective": squeezing(0.1)}, {"optimizer": SGD}, {"images": 96}])
 def test_the_checkpoint_of_another_run_is_refused(change, small, tmp_path):
     fit(build(), small[0], epochs=1, checkpoint=tmp_path / "run")
+    given = {"epochs": 1, "images": 192} | change
     with pytest.raises(ValueError, match="belongs to another run"):
-        fit(build(), small[0], **{"epochs": 1, "checkpoint": tmp_path / "run"} | change)
+        fit(build(), small[0][:given.pop("images")], checkpoint=tmp_path / "run", **given)
 
 
 def test_the_checkpoint_of_another_network_is_refused(small, tmp_path):
     fit(build(), small[0], epochs=1, checkpoint=tmp_path / "run")
     with pytest.raises(ValueError, match="belongs to another network"):
         fit(models.FullyConnected(), small[0], epochs=1, checkpoint=tmp_path / "run")
+
+
+# --- recipes of the checkpoints ------------------------------------------------------
+
+@pytest.mark.parametrize("key", ["fully_connected-digits", "hebbian_bio-digits"])
+def test_a_recipe_writes_weights_and_a_card_that_agree_and_can_be_made_again(key, tmp_path, monkeypatch, small):
+    """`advlens record checkpoint-...`, with one epoch instead of many."""
+    name, recipe = key.split("-")[0], recipes.RECIPES[key]
+    short = recipe | {"fit": recipe["fit"] | {"epochs": 1}}
+    if recipe["prepare"] is not None:
+        short["prepare"] = partial(recipe["prepare"], epochs=1)
+    monkeypatch.setitem(recipes.RECIPES, key, short)
+    monkeypatch.setattr(data, "load", lambda name, split="train": small[0] if split == "train" else small[1])
+    card = recipes.train(key, tmp_path / "checkpoints", tmp_path / "work")
+    torch.manual_seed(7)
+    recipes.train(key, tmp_path / "again", tmp_path / "other")
+    files = [tmp_path / folder / f"{key}.safetensors" for folder in ("checkpoints", "again")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+    monkeypatch.setattr(models, "data_folder", lambda: tmp_path)
+    net = models.pretrained(name, "digits")
+    assert models.card(name, "digits") == json.loads(json.dumps(card))
+    assert all(v.dtype == torch.float16 for v in load_file(files[0]).values())
+    assert card["train accuracy"] == training.accuracy(net, small[0]) and card["test accuracy"] == training.accuracy(net, small[1])
+    assert card["test images"] == 64 and card["epochs"] == 1 and ("without labels" in card) == (recipe["prepare"] is not None)
 
 
 # --- input, rates, augmentation ----------------------------------------------------
@@ -305,6 +375,7 @@ def test_the_learning_rate_follows_its_function_within_an_epoch(small):
 def test_shift_moves_whole_images_and_fills_with_zeros():
     x = torch.rand(50, 2, 5, 5, generator=torch.Generator().manual_seed(0)) + 0.1
     moved = training.shift(2)(x, torch.Generator().manual_seed(1))
+    assert torch.equal(moved, training.shift(2)(x, torch.Generator().manual_seed(1)))
     assert moved.shape == x.shape
     seen = set()
     for before, after in zip(x, moved):

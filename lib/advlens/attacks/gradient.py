@@ -44,8 +44,9 @@ def bim(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
 
     step_size: by default eps / steps, as far as the ball's edge.  Source: kurakin2017.
     """
+    check_images(x)
     if step_size is None and steps > 0:
-        step_size = eps / steps
+        step_size = check_eps(eps, x) / steps
     return pgd(model, x, y, eps=eps, norm=norm, steps=steps, step_size=step_size, random_start=False, loss=loss, targeted=targeted)
 
 
