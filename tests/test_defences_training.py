@@ -111,6 +111,7 @@ def test_the_step_is_in_training_mode_and_counts_the_batch_once(objective, train
     expected = model[2](model[1](model[0](entered[-1][1]))).mean((0, 2, 3))
     torch.testing.assert_close(model[3].running_mean, 0.1 * expected, rtol=1e-4, atol=1e-6)
     assert all(m.training for m in model.modules()) and all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert not x.requires_grad
 
 
 def test_frozen_batch_statistics_stay_frozen(train):
@@ -316,12 +317,13 @@ def test_squeezing_adds_the_norm_of_the_logits(smooth, some):
     assert value.item() == pytest.approx((F.cross_entropy(z, some[1]) + 0.3 * z.norm(dim=1).mean()).item())
 
 
-def test_adversarial_pairing_pairs_each_image_with_its_own_example(smooth, some):
+@pytest.mark.parametrize("kind, eps", [("linf", EPS), ("l2", 1.0)])
+def test_adversarial_pairing_pairs_each_image_with_its_own_example(kind, eps, smooth, some):
     x, y = some
-    worst = adversarial.walk(eps=EPS, steps=3)(smooth, x, y, F.cross_entropy, torch.Generator().manual_seed(0))
+    worst = adversarial.walk(eps=eps, norm=kind, steps=3)(smooth, x, y, F.cross_entropy, torch.Generator().manual_seed(0))
     clean, fooled = smooth(x), smooth(worst)
     expected = (F.cross_entropy(clean, y) + F.cross_entropy(fooled, y)) / 2 + 0.7 * (clean - fooled).square().mean()
-    value, returned, _ = step(pairing.adversarial_pairing(0.7, eps=EPS, steps=3), smooth, x, y)
+    value, returned, _ = step(pairing.adversarial_pairing(0.7, eps=eps, norm=kind, steps=3), smooth, x, y)
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(returned, fooled)
 
@@ -416,13 +418,13 @@ def test_ensemble_training_draws_every_net_and_leaves_the_sources_alone(smooth, 
     objective, generator = adversarial.ensemble_training(sources, eps=EPS), torch.Generator().manual_seed(0)
     nets = [smooth, *sources]
     examples = [attacks.fgsm(net, *some, eps=EPS) for net in nets]
-    met = set()
+    met, state = set(), torch.get_rng_state()
     for _ in range(20):
         value, z = objective(smooth, *some, F.cross_entropy, generator)
         drawn = [torch.allclose(z, smooth(e)) for e in examples].index(True)
         met.add(drawn)
         torch.testing.assert_close(value, (F.cross_entropy(smooth(some[0]), some[1]) + F.cross_entropy(z, some[1])) / 2)
-    assert met == {0, 1, 2}
+    assert met == {0, 1, 2} and torch.equal(torch.get_rng_state(), state)
     for source, state in zip(sources, before):
         assert all(torch.equal(v, state[k]) for k, v in source.state_dict().items())
         assert source.training and all(p.grad is None and p.requires_grad for p in source.parameters())
@@ -563,6 +565,8 @@ def test_wrong_settings_are_refused_when_they_are_made(build, error, message):
 def test_logits_that_cannot_be_paired_are_refused():
     with pytest.raises(ValueError, match=r"\(3, 4\) and \(2, 4\)"):
         pairing.distance(torch.zeros(3, 4), torch.zeros(2, 4))
+    with pytest.raises(ValueError, match=r"\(3,\) and \(3,\)"):
+        pairing.distance(torch.zeros(3), torch.zeros(3))
 
 
 def test_images_in_normalised_units_are_refused(train):

@@ -338,6 +338,25 @@ def test_an_empty_training_set_is_refused(small):
         fit(build(), small[0][:0])
 
 
+def test_a_frozen_model_is_refused(small):
+    """What `models.pretrained` gives is frozen; to train it further is a choice."""
+    model = models.pretrained("fully_connected", "digits")
+    with pytest.raises(ValueError, match=r"frozen.*call model.requires_grad_\(\) first"):
+        fit(model, small[0], epochs=1)
+    assert len(fit(model.requires_grad_(), small[0], epochs=1)) == 1
+
+
+def test_accuracy_of_no_images_is_refused(small):
+    with pytest.raises(ValueError, match="no images"):
+        training.accuracy(build(), small[0][:0])
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_one_cycle_refuses_a_slope_of_no_length(warmup):
+    with pytest.raises(ValueError, match="warmup = .*between 0 and 1"):
+        training.one_cycle(0.1, 10, warmup)
+
+
 def test_a_loss_that_explodes_stops_the_training(small):
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         fit(build(), small[0], loss=lambda logits, y: logits.square().sum() * math.inf)

@@ -49,7 +49,9 @@ def plain(model: nn.Module, x: Tensor, y: Tensor, loss: Loss, generator: torch.G
 
 
 def one_cycle(peak: float, epochs: int, warmup: float = 0.2) -> Callable[[float], float]:
-    """Learning rate at `epoch` (a float): up linearly to `peak`, then down linearly to 0."""
+    """Learning rate at `epoch` (a float): up linearly to `peak` for a share `warmup` of the epochs, then down linearly to 0."""
+    if not 0 < warmup < 1:
+        raise ValueError(f"warmup = {warmup}; give a share between 0 and 1")
     top = warmup * epochs
     return lambda epoch: peak * min(epoch / top, (epochs - epoch) / (epochs - top))
 
@@ -83,11 +85,13 @@ def fit(
     stop after so many epochs without a better validation accuracy, and go back to the
     best weights.  checkpoint: a file written after each epoch; when it exists, training
     goes on from it and ends, on a CPU, with the same bits as without the interruption.
-    Raises ValueError for an empty training set, for patience without validation and for
-    a checkpoint of another run; FloatingPointError when the loss is not finite.
+    Raises ValueError for an empty training set, a model whose parameters are all frozen, patience
+    without validation and a checkpoint of another run; FloatingPointError when the loss is not finite.
     """
     if len(train) == 0 or epochs < 1 or batch_size < 1:
         raise ValueError(f"nothing to train on: {len(train)} images, epochs = {epochs}, batch_size = {batch_size}")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("every parameter of the model is frozen, as `models.pretrained` leaves them: call model.requires_grad_() first")
     if patience is not None and (validation is None or patience < 1):
         raise ValueError(f"patience = {patience}: give at least 1, and a validation set to watch")
     rate = learning_rate if callable(learning_rate) else lambda epoch: learning_rate
@@ -151,7 +155,9 @@ def _one_epoch(model, train, descent, rate, batch_size, loss, objective, augment
 
 @torch.no_grad()
 def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:
-    """Share of images that the model classifies right, in evaluation mode."""
+    """Share of images that the model classifies right, in evaluation mode.  Raises ValueError for no images."""
+    if len(data) == 0:
+        raise ValueError("no images to classify; give at least one")
     device = next(model.parameters()).device
     with frozen(model):
         hits = sum((model(x.to(device)).argmax(1).cpu() == y).sum().item()
