@@ -121,6 +121,11 @@ def test_a_model_that_returns_nan():
         check_logits(torch.tensor([[0.0, 1.0, 2.0], [0.0, math.nan, 2.0]]), x, y)
 
 
+def test_a_model_that_returns_more_than_logits():
+    with pytest.raises(TypeError, match=r"the model returns a tuple; logits are one tensor \(N, classes\)"):
+        check_logits((torch.zeros(2, 3), None), torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64))
+
+
 def test_the_first_class_that_is_not_there():
     x, logits = torch.rand(2, 1, 2, 2), torch.randn(2, 3)
     check_logits(logits, x, torch.tensor([0, 2]))

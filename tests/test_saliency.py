@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from nets import After
 from torch import nn
 
 from advlens import models, saliency
@@ -197,6 +198,23 @@ def test_also_after_an_exception(map_of, net, batch):
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
 
 
+@every_map
+def test_also_where_gradients_are_off(map_of, net, batch):
+    with torch.no_grad():
+        off = map_of(net, batch[0][:4], batch[1])
+    assert torch.equal(off, map_of(net, batch[0][:4], batch[1]))
+    with torch.no_grad():
+        assert not is_piecewise_linear(net, batch[0][:4])
+
+
+@every_map
+def test_a_model_that_cuts_off_its_gradient_is_named(map_of, net, batch):
+    with pytest.raises(ValueError, match="cuts its logits off"):
+        map_of(nn.Sequential(*net, After(nn.Identity(), torch.Tensor.detach)), batch[0][:4], batch[1])
+    with pytest.raises(ValueError, match="cuts its logits off"):
+        is_piecewise_linear(After(net, torch.Tensor.detach), batch[0][:4])
+
+
 def test_the_work_is_one_forward_and_one_backward(lenet, digits, work):
     x, y = digits.images[:7], digits.labels[:7]
     with work(lenet) as saliency_map:
@@ -240,6 +258,14 @@ def test_layers_that_cannot_be_weighed_are_refused(trained):
         grad_cam(model, nn.Conv2d(1, 6, 5), x, y)
     with pytest.raises(ValueError, match=r"Linear returns shape \(12, 120\).*maps"):
         grad_cam(model, model[8], x, y)
+
+
+def test_a_layer_that_returns_a_tuple_is_refused(images):
+    pair = After(nn.Conv2d(2, 2, 3, padding=1), lambda maps: (maps, maps))
+    model = After(pair, lambda maps: maps[0].flatten(1)).double()
+    with pytest.raises(ValueError, match="After returns a tuple.*maps"):
+        grad_cam(model, pair, images, torch.tensor([0, 1, 2, 0]))
+    assert not pair._forward_hooks
 
 
 def test_a_layer_that_is_called_twice_or_never_is_refused(images):

@@ -44,6 +44,8 @@ def check_labels(y: Tensor, n: int, name: str = "y") -> None:
 
 def check_logits(logits: Tensor, x: Tensor, y: Tensor) -> None:
     """Raise when the model's output does not fit x and y; warn when it looks like probabilities."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"the model returns a {type(logits).__name__}; logits are one tensor (N, classes)")
     if logits.ndim != 2 or len(logits) != len(x):
         raise ValueError(f"the model returns shape {tuple(logits.shape)} for {len(x)} images; logits are (N, classes)")
     if y.max() >= logits.shape[1]:
@@ -55,14 +57,14 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor) -> None:
                       "remove the softmax.", ProbabilitiesWarning, stacklevel=3)
 
 
-def image_gradient(value: Tensor, images: Tensor, *, retain_graph: bool = False) -> Tensor:
+def image_gradient(value: Tensor, images: Tensor, *, retain_graph: bool = False, create_graph: bool = False) -> Tensor:
     """The gradient (N, C, H, W) of each image's own value (N,).
 
     Samples do not mix, so the gradient of the sum holds each one's own.
     Raises ValueError where nothing leads from the images to the value.
     """
     if value.requires_grad:
-        gradient, = torch.autograd.grad(value.sum(), images, retain_graph=retain_graph, allow_unused=True)
+        gradient, = torch.autograd.grad(value, images, torch.ones_like(value), retain_graph or create_graph, create_graph, allow_unused=True)
         if gradient is not None:
             return gradient
     raise ValueError("the model cuts its logits off from the images (a codec, rounding through integers, no_grad), so there is no "

@@ -26,7 +26,7 @@ def gradient(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
     Source: simonyan2015, sec. 3; unam2021, 3.5.
     """
     _check(x, y)
-    with frozen(model):
+    with frozen(model), torch.enable_grad():
         point = x.detach().requires_grad_()
         return image_gradient(_score(model, point, y), point)
 
@@ -55,12 +55,14 @@ def grad_cam(model: nn.Module, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor
     seen: list[Tensor] = []
 
     def cut(module, inputs, output):
+        if not isinstance(output, Tensor):
+            raise ValueError(f"the layer {type(layer).__name__} returns a {type(output).__name__}; Grad-CAM needs one that returns maps (N, channels, h, w)")
         seen.append(output.detach().requires_grad_())  # the graph begins here: nothing below it is differentiated
         return seen[-1].clone()  # the next layer may work in place
 
     hook = layer.register_forward_hook(cut)
     try:
-        with frozen(model):
+        with frozen(model), torch.enable_grad():
             score = _score(model, x.detach(), y)
     finally:
         hook.remove()
@@ -68,7 +70,7 @@ def grad_cam(model: nn.Module, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor
         found = f"returns shape {tuple(seen[0].shape)}" if len(seen) == 1 else f"is called {len(seen)} times"
         raise ValueError(f"the layer {type(layer).__name__} {found}; Grad-CAM needs one that is called once and returns maps (N, channels, h, w)")
     maps = seen[0]  # (N, channels, h, w)
-    weights = torch.autograd.grad(score.sum(), maps)[0].mean((2, 3), keepdim=True)  # (N, channels, 1, 1)
+    weights = image_gradient(score, maps).mean((2, 3), keepdim=True)  # (N, channels, 1, 1)
     return (weights * maps.detach()).sum(1).relu()
 
 
@@ -90,9 +92,9 @@ def pixel_interactions(model: nn.Module, x: Tensor, pixels: Tensor, y: Tensor | 
     _check(x, y)
     _check_pixels(pixels, x)
     row, column = pixels.unbind(1)
-    with frozen(model):
+    with frozen(model), torch.enable_grad():
         point = x.detach().requires_grad_()
-        slope, = torch.autograd.grad(_score(model, point, y).sum(), point, create_graph=True)
+        slope = image_gradient(_score(model, point, y), point, create_graph=True)
         saliency = slope[torch.arange(len(x), device=x.device), :, row, column].abs().amax(1)  # (N,)
         result = _gradient_or_zero(saliency.sum(), point)
     if saliency.any() and not result.any():  # a slope, and no curvature
@@ -110,10 +112,10 @@ def is_piecewise_linear(model: nn.Module, x: Tensor) -> bool:
     _check(x, None)
     generator = torch.Generator().manual_seed(0)
     draw = lambda shape: torch.randn(shape, generator=generator).to(x)
-    with frozen(model):
+    with frozen(model), torch.enable_grad():
         point = x.detach().requires_grad_()
         outputs = model(point).flatten(1)  # (N, K)
-        slope, = torch.autograd.grad((outputs * draw(outputs.shape)).sum(), point, create_graph=True)
+        slope = image_gradient((outputs * draw(outputs.shape)).sum(1), point, create_graph=True)
         return not _gradient_or_zero((slope * draw(x.shape)).sum(), point).any()
 
 
