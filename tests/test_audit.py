@@ -328,6 +328,13 @@ def test_an_audit_is_repeatable_silent_and_leaves_everything_as_it_was(net, batc
     assert not [w for w in recwarn if issubclass(w.category, geometry.ZeroGradientWarning)]
 
 
+def test_an_audit_looks_at_the_images_that_are_classified_right(net, batch):
+    x, y = batch[0], logits(net, batch[0]).argmax(1)
+    y[[1, 6]] = (y[[1, 6]] + 1) % 5
+    right = torch.tensor([0, 2, 3, 4, 5, 7])
+    assert audit(net, x, y, eps=0.1, steps=2) == audit(net, x[right], y[right], eps=0.1, steps=2)
+
+
 def test_an_audit_costs_its_attacks(lenet, fully_connected, some, work):
     """At most 4 PGD walks, FGSM, 2 x steps of noise and a few looks; transfer walks on the other net."""
     n, steps = 50, 10

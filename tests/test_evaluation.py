@@ -171,6 +171,16 @@ def test_the_curve_costs_one_look_at_the_clean_images_and_one_at_each_result(wor
     assert (done.forward, done.backward) == (5 + 4 + 3 + 2 + 1, 0)
 
 
+def test_counting_ends_with_its_block(work):
+    """Also after an exception."""
+    model = Threshold()
+    with pytest.raises(KeyError), work(model) as done:
+        model(BRIGHT)
+        raise KeyError
+    model(BRIGHT)
+    assert (done.forward, done.backward) == (5, 0)
+
+
 def test_progress_bars_say_what_is_done(lenet, some, capsys):
     robust_curve(lenet, some.images, some.labels, fgsm, [0.1, 0.2], progress=True, batch_size=40)
     shown = capsys.readouterr().err
