@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import pytest
@@ -11,7 +12,9 @@ from torch import nn
 from advlens.attacks import lbfgs
 from advlens.attacks.lbfgs import _look, minimise
 from advlens.evaluation import evaluate, logits
+from advlens.geometry import ZeroGradientWarning
 from advlens.inputs import frozen
+from nets import After
 
 quick = partial(lbfgs, searches=4, steps=15)
 both = pytest.mark.parametrize("targeted", [False, True])
@@ -135,6 +138,15 @@ def test_all_mnist_images_are_fooled(lenet, mnist):
     model, some = models.pretrained("lenet", "mnist"), mnist.sample(40)
     adversarial = lbfgs(model, some.images, some.labels)
     assert evaluate(model, some.images, adversarial, some.labels).success.all()
+
+
+def test_a_success_without_gradient_is_no_reason_to_warn():
+    """Beyond the boundary of a sure net the loss is exactly 0: there the walk has arrived."""
+    sure = After(nn.Flatten(), lambda z: 1e4 * z)
+    x, y = torch.tensor([[[[0.9, 0.5], [0.1, 0.3]]]]), torch.tensor([0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ZeroGradientWarning)
+        assert evaluate(sure, x, lbfgs(sure, x, y), y).success.all()
 
 
 # --- the work ---------------------------------------------------------------------------------
