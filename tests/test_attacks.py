@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from advlens import geometry
-from advlens.attacks import bim, fgm, fgsm, pgd
+from advlens.attacks import bim, fgm, fgsm, gradient, pgd
 from advlens.evaluation import evaluate, logits, robust_accuracy
 from advlens.inputs import ProbabilitiesWarning
 from nets import After, Constant
@@ -324,6 +324,16 @@ def test_the_default_step_is_five_halves_of_an_even_share(net, batch):
     assert torch.equal(walk(), walk(step_size=2.5 * 0.1 / 5)) and not torch.equal(walk(), walk(step_size=0.1 / 5))
 
 
+def test_success_goes_before_loss():
+    """A point that fools, then one that does not: neither its larger loss nor its place in the walk brings it back."""
+    result, success, strongest = torch.zeros(3, 1), torch.zeros(3, dtype=torch.bool), torch.full((3,), -math.inf)
+    look = lambda point, value, fooled: gradient._keep_strongest(result, success, strongest, torch.arange(3), torch.full((3, 1), point),
+                                                                 torch.tensor(value), torch.tensor(fooled))
+    look(1.0, [5.0, 5.0, 5.0], [True, False, False])
+    look(2.0, [9.0, 1.0, 9.0], [False, True, False])
+    assert result.flatten().tolist() == [1, 2, 2] and strongest.tolist() == [5, 1, 9] and success.tolist() == [True, True, False]
+
+
 def test_one_step_of_pgd_moves(net, batch):
     """PEERS 5: adv-lib's pgd_linf returns the clean image after one step without random start."""
     assert torch.equal(pgd(net, *batch, eps=0.1, steps=1, step_size=0.1, random_start=False), fgsm(net, *batch, eps=0.1))
@@ -434,6 +444,8 @@ def test_first_success_walks_only_with_images_that_stand(work):
         adversarial = pgd(model, x, y, eps=0.3, steps=4, step_size=0.1, random_start=False, first_success=True)
     assert done.forward == 5 + 4 + 3 + 2 + 1 and done.backward <= 5 + 4 + 3 + 2
     assert evaluate(model, x, adversarial, y).success.tolist() == [True, True, True, True, False]
+    once = pgd(model, x, y, eps=0.1, steps=1, step_size=0.1, random_start=False, first_success=True)
+    torch.testing.assert_close((once - x)[:, 0, 0, 0], torch.tensor([0.0, 0.1, 0.1, 0.1, 0.1]))
 
 
 def test_restarts_cost_only_the_images_that_stand(work):

@@ -462,9 +462,11 @@ def test_a_collapse_is_reported_once_when_it_happens(plainly, digits):
     with pytest.warns(adversarial.CatastrophicOverfittingWarning, match="in epoch 2.*PGD fell to"):
         past.watched.append(watch(plainly, past))
     assert past.watched[1]["pgd"] <= past.watched[1]["fgsm"] < 0.35 and adversarial.collapse(past.watched) == 1
+    state = torch.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again = watch(plainly, past)
+    assert torch.equal(torch.get_rng_state(), state)
     assert again == past.watched[1], "the same net, the same numbers"
 
 

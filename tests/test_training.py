@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -94,9 +95,10 @@ def test_every_epoch_and_every_seed_draws_anew(small):
 def test_history_is_the_mean_over_the_images(small):
     """Also with a last batch that is smaller; a step of 0 keeps the net as it is."""
     model, train = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), small[0][:100]
+    train = replace(train, labels=model(train.images).argmax(1))
     history = fit(model, train, epochs=1, batch_size=64, optimizer=torch.optim.SGD, learning_rate=0.0)
     assert history.loss[0] == pytest.approx(nn.functional.cross_entropy(model(train.images), train.labels).item(), rel=1e-5)
-    assert history.train_accuracy[0] == pytest.approx(training.accuracy(model, train))
+    assert history.train_accuracy == [1.0]
 
 
 def test_a_net_at_rest_is_trained_in_training_mode_and_frozen_weights_stay(small):
