@@ -9,6 +9,7 @@ from torch import nn
 from advlens import models
 from advlens.attacks import mask_image
 from advlens.attacks.universal import squares, stripes
+from nets import After
 
 start = lambda seed=0: torch.Generator().manual_seed(seed)
 
@@ -178,3 +179,8 @@ def test_wrong_masks_are_refused(masks, error, message, net):
 def test_wrong_options_are_refused(options, message, net):
     with pytest.raises(ValueError, match=message):
         mask_image(net, stripes(5, 6), **options)
+
+
+def test_a_model_outside_the_contract_is_named(net):
+    with pytest.raises(ValueError, match="the model returns NaN"):
+        mask_image(After(net, lambda z: z * torch.nan), stripes(5, 6), channels=2)
