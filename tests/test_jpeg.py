@@ -17,6 +17,7 @@ from advlens.attacks import pgd
 from advlens.inputs import frozen
 from advlens.jpeg import JPEG, SUBSAMPLINGS, THREADED, compress, tables
 from advlens.kernels import jpeg as twin
+from machine import SPILLED
 
 QUALITIES = [1, 5, 10, 30, 50, 75, 90, 95, 100]
 SIZES = [(32, 32), (27, 30), (16, 9), (3, 5), (5, 3), (1, 1)]
@@ -335,22 +336,27 @@ def test_the_layer_asks_for_the_implementation_of_its_device(monkeypatch):
     assert asked == [("jpeg", "cpu")]
 
 
-def test_the_kernels_compile_for_gpus(without_interpreter):
-    printed = without_interpreter("""
-        from advlens.kernels import jpeg_triton as kernels
+def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter):
+    """Three planes at once spill a little, less where pointers are aligned, as they are.  And no product with 510 is fused with a sum: the ties would be others than on a CPU."""
+    *sizes, fused = without_interpreter(SPILLED + """
+from advlens.kernels import jpeg_triton as k
 
-        sizes = dict.fromkeys(("height", "width", "tiles", "across"), "i32")
-        constants = {"dct": "*fp16", "tables": "*i32"}
-        for x, architecture in (("*fp32", 90), ("*bf16", 80)):
-            for kernel, pointers, options in (
-                (kernels._planes, {"x": x, "out": x, **constants}, {"CHANNELS": 3, "TILE": 32}),
-                (kernels._planes, {"x": x, "out": x, **constants}, {"CHANNELS": 1, "TILE": 32}),
-                (kernels._subsampled, {"x": x, "y": "*u8", "c": "*u8", **constants}, {"TILE": 32}),
-                (kernels._interpolated, {"y": "*u8", "c": "*u8", "out": x}, {"NARROW": False, "TILE": 32}),
-            ):
-                print(len(machine_code(kernel, pointers | sizes, options, architecture)))
-        """)
-    assert [int(size) > 1000 for size in printed.split()] == [True] * 8
+sizes = dict.fromkeys(("height", "width", "tiles", "across"), "i32")
+constants = {"dct": "*fp16", "tables": "*i32"}
+for x, architecture in (("*fp32", 90), ("*bf16", 80)):
+    for kernel, pointers, options, warps in (
+        (k._planes, {"x": x, "out": x, **constants}, {"CHANNELS": 3, "TILE": k.TILE}, k.WARPS),
+        (k._planes, {"x": x, "out": x, **constants}, {"CHANNELS": 1, "TILE": k.TILE}, k.WARPS),
+        (k._subsampled, {"x": x, "y": "*u8", "c": "*u8", **constants}, {"TILE": k.TILE}, k.WARPS),
+        (k._interpolated, {"y": "*u8", "c": "*u8", "out": x}, {"NARROW": False, "TILE": k.TILE}, 4),
+    ):
+        print(spilled(kernel, pointers | sizes, options, architecture, warps))
+options = {"CHANNELS": 1, "TILE": k.TILE}
+source = ASTSource(k._planes, signature={"x": "*fp32", "out": "*fp32", **constants, **sizes} | dict.fromkeys(options, "constexpr"), constexprs=options)
+products = [line for line in compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"].splitlines() if "0f43FF0000" in line]  # 510
+print(not products or any("fma" in line for line in products))
+""").split()
+    assert [int(size) <= limit for size, limit in zip(sizes, (256, 0, 0, 0) * 2, strict=True)] == [True] * 8 and fused == "False"
 
 
 @pytest.mark.parametrize("channels, side", [(1, 130), (3, 130), (1, 12), (3, 12)], ids=["grey, threads", "colour, threads", "grey", "colour"])
