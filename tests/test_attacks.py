@@ -331,6 +331,7 @@ def test_success_goes_before_loss():
                                                                  torch.tensor(value), torch.tensor(fooled))
     look(1.0, [5.0, 5.0, 5.0], [True, False, False])
     look(2.0, [9.0, 1.0, 9.0], [False, True, False])
+    look(3.0, [5.0, 1.0, 9.0], [True, True, False])  # as good is not better
     assert result.flatten().tolist() == [1, 2, 2] and strongest.tolist() == [5, 1, 9] and success.tolist() == [True, True, False]
 
 

@@ -450,6 +450,7 @@ def history(*pairs):
     (history((0.5, 0.4), (0.5, 0.21)), None),                             # not below half
     (history((0.5, 0.4), (0.1, 0.05)), None),                             # both fall: something else
     (history((0.07, 0.08), (0.16, 0.03)), None),                          # never robust: nothing to lose
+    (history((0.1, 0.1), (0.2, 0.04)), 1),                                # just robust
     (history((0.5, 0.4), (0.7, 0.0), (0.6, 0.42), (0.8, 0.0)), 1),        # recovers, and the first one counts
 ])
 def test_collapse_is_told_from_other_histories(watched, epoch):
