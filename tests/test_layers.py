@@ -33,6 +33,7 @@ def test_elastic_sigmoid():
 
 def test_angular_is_the_formula():
     layer, a = Angular(5, 3, c=0.2).double(), double(4, 5)
+    layer.bias.data.uniform_(-1, 1)
     slow = torch.stack([torch.stack([w @ row / (w.norm() * row.norm() + 0.2) + b for w, b in zip(layer.weight, layer.bias)]) for row in a])
     torch.testing.assert_close(layer(a), slow)
     assert torch.autograd.gradcheck(layer, a) and torch.autograd.gradgradcheck(layer, a)
@@ -88,6 +89,8 @@ def test_its_limits_hold_and_grow():
         assert layer(x).mean().item() == pytest.approx(5 * min(1, batch / 10), abs=1e-3)
     spread = layer(100 * x)[:, 0].detach()
     assert (spread[1] - spread[0]).item() / 2 == pytest.approx(3, rel=1e-4)
+    spread = layer(0.1 * x)[:, 0].detach()  # deviation 0.1: x / 0.1 is multiplied by at least 1 / 3
+    assert (spread[1] - spread[0]).item() / 2 == pytest.approx(1 / 3, rel=1e-2)
 
 
 def test_r_and_d_are_constants_of_the_gradient():
@@ -304,7 +307,8 @@ def test_kernel_equals_twin(samples, n, out, full, dtype, tolerance, kernel, dev
         monkeypatch.setattr(kernel, name, value)
     draw = lambda *shape: torch.randn(*shape, device=device).to(dtype)
     v, weight, grad = draw(samples, n), draw(out, n, n) if full else draw(out, n * (n - 1) // 2), draw(samples, out)
-    ours = kernel.forward(v, weight), *kernel.backward(grad, v, weight)
+    strided = lambda x: x.mT.contiguous().mT
+    ours = kernel.forward(strided(v), strided(weight)), *kernel.backward(strided(grad), strided(v), strided(weight))
     twin = pairwise.forward(v, weight), *pairwise.backward(grad, v, weight)
     for a, b in zip(ours, twin):
         assert a.dtype == dtype and a.shape == b.shape
@@ -349,10 +353,14 @@ for architecture, dtype, kind, full, outputs in ((75, torch.float32, "fp32", Fal
 
 @pytest.mark.parametrize("call, message", [
     (lambda: Angular(3, 2, c=-1.0), "c = -1.0; give a finite number, at least 0"),
+    (lambda: Angular(3, 2, c=float("inf")), "c = inf"),
     (lambda: Angular(0, 2), "in_features = 0; give at least 1"),
     (lambda: Angular(3, 2)(torch.zeros(4, 5)), r"shape \(4, 5\); its last dimension must be 3"),
     (lambda: BatchRenorm(3)(torch.zeros(4, 5)), r"shape \(4, 5\); give \(N, 3\) or \(N, 3, H, W\)"),
     (lambda: BatchRenorm(3)(torch.zeros(1, 3)), "one value per channel"),
+    (lambda: BatchRenorm(3, d_max=-1.0), "r_max = 3.0, d_max = -1.0"),
+    (lambda: BatchRenorm(3, warmup=0), "warmup = 0; give at least 1"),
+    (lambda: pairwise.forward(torch.zeros(2, 1), torch.zeros(4, 0)), r"v has shape \(2, 1\)"),
     (lambda: BatchRenorm(3, r_max=0.5), "r_max = 0.5, d_max = 5.0; give r_max >= 1"),
     (lambda: PairwiseDifference(1, 2), r"1 number\(s\) have no pair; give at least 2"),
     (lambda: PairwiseDifference(3, 0), "out_features = 0; give at least 1"),

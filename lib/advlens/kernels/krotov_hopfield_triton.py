@@ -99,6 +99,6 @@ def _change(weights, images, chosen, strength, change, largest, n, units, pixels
     inside = (unit < units)[:, None] & (pixel < pixels)[None, :]
     at = unit[:, None].to(tl.int64) * pixels + pixel[None, :]
     w = tl.load(weights + at, mask=inside, other=0.0)
-    result = tl.where(inside, pull - decay[:, None] * w, 0.0)
+    result = pull - decay[:, None] * w  # 0 outside
     tl.store(change + at, result, mask=inside)
     tl.store(largest + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), tl.max(tl.abs(result)))
