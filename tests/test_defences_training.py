@@ -496,6 +496,13 @@ def test_the_student_learns_the_teachers_soft_answers(smooth, some):
     assert teacher.training and teacher[3].num_batches_tracked == 0
 
 
+def test_distil_is_two_fits_and_the_student_sees_the_teacher_only(train):
+    teacher, student, by_hand = dense(), dense(seed=1), dense(seed=1)
+    distillation.distil(teacher, student, train[:64], temperature=20, epochs=2, progress=False)
+    training.fit(by_hand, train[:64], loss=distillation.cross_entropy_at(20), objective=distillation.taught_by(teacher, 20), epochs=2, progress=False)
+    assert same(student, by_hand)
+
+
 def test_distillation_costs_one_forward_of_the_teacher(train, work):
     teacher, student = dense(), dense(seed=1)
     with work(teacher) as asked, work(student) as taught:
