@@ -118,6 +118,13 @@ def test_success_does_not_hang_on_rounding(attack, lenet, digits):
     assert (exactly.margin > 0).all() and exactly.margin.median() < 0.5  # beyond the boundary, and near it
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_a_margin_of_the_size_of_rounding_is_no_success(scale):
+    """PEERS 15, in units of the spread: 1e-6 ahead may be behind on another device, 1e-4 ahead is not."""
+    z = scale * torch.tensor([[0.0, -1.0, 1e-6], [0.0, -1.0, 1e-4]], dtype=torch.float64)
+    assert (missing(z, torch.tensor([0, 0]), False) < 0).tolist() == [False, True]
+
+
 # --- confidence -----------------------------------------------------------------
 
 @pytest.mark.parametrize("targeted", [False, True])
