@@ -130,6 +130,7 @@ def test_the_pixels_of_the_default_images_are_those_of_the_normalisation():
 @pytest.mark.parametrize("call, message", [
     (lambda: counting.CountingNet("gelu"), "unknown activation 'gelu'; known: relu, softplus, sigmoid"),
     (lambda: counting.CountingNet(side=60), "side = 60, width = 8; give a multiple of 8"),
+    (lambda: counting.CountingNet(side=0), "side = 0, width = 8"),
     (lambda: counting.fit(nn.Flatten(), None, epochs=0), "epochs = 0, batch_size = 32"),
 ])
 def test_bad_nets_get_one_clear_error(call, message):

@@ -283,6 +283,13 @@ def test_many_times_more_pairs_than_memory():
     assert 4 * 2000 * 300 ** 2 > 100 * extra
 
 
+def test_double_backpropagation_is_linear_too():
+    layer, v = PairwiseDifference(100, 2), torch.randn(400, 100, requires_grad=True)
+    penalty = lambda: torch.autograd.grad(layer(v).sum(), v, create_graph=True)[0].pow(2).sum().backward()
+    extra, largest = peak(penalty)
+    assert extra <= 4 * (v.nbytes + layer.weight.nbytes + 4 * 400 * 2) and largest < 400 * 100 ** 2  # 4 numbers for each given one
+
+
 def test_patches_are_linear_too():
     """The unfolded patches are the layer's inputs; pairs of them are never stored."""
     layer, x = PatchPairwiseDifference(3, 4, 5), torch.randn(64, 3, 30, 30, requires_grad=True)
