@@ -356,8 +356,15 @@ def test_a_target_that_is_no_class_is_named(name, target, message, net, batch):
 @pytest.mark.parametrize("function, message", [
     (lambda z: z[:, 0], r"the model returns shape \(8,\) for 8 images"),
     (lambda z: z[:, :, None], r"the model returns shape \(8, 5, 1\) for 8 images"),
-    (lambda z: z * torch.nan, "the model returns NaN"),
-], ids=["no classes", "a map", "NaN"])
+    (lambda z: z * torch.nan, "the model returns NaN or infinite values"),
+    (lambda z: z.index_fill(1, torch.tensor(4), torch.inf), "the model returns NaN or infinite values"),
+], ids=["no classes", "a map", "NaN", "infinite"])
 def test_a_model_outside_the_contract_gets_one_clear_error(name, function, message, net, batch):
     with pytest.raises(ValueError, match=message):
         ALL[name](After(net, function), *batch)
+
+
+@over(name for name in ALL if name not in GRADIENT_FREE)
+def test_inference_mode_is_named(name, net, batch):
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"torch.inference_mode\(\) is on"):
+        ALL[name](net, *batch)

@@ -115,10 +115,11 @@ def test_a_model_of_another_shape(call, tail, message, net, batch):
         call(nn.Sequential(net, tail), *batch)
 
 
-def test_a_model_that_returns_nan():
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_model_that_returns_one_number_that_is_not_finite(value):
     x, y = torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64)
-    with pytest.raises(ValueError, match="the model returns NaN"):
-        check_logits(torch.tensor([[0.0, 1.0, 2.0], [0.0, math.nan, 2.0]]), x, y)
+    with pytest.raises(ValueError, match="the model returns NaN or infinite values"):
+        check_logits(torch.tensor([[0.0, 1.0, 2.0], [0.0, value, 2.0]]), x, y)
 
 
 def test_a_model_that_returns_more_than_logits():

@@ -223,7 +223,7 @@ def transfer(source: nn.Module, target: nn.Module, x: Tensor, y: Tensor, attack:
 
 def audit(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | None = None, other: nn.Module | None = None,
           steps: int = 40, tolerance: float = 0.05, seed: int = 0) -> Audit:
-    """Does this model only hide its gradient?  A set of diagnostics, each of which an honest net passes.
+    """Does this model only hide its gradient?  A set of diagnostics, which a net that was trained plainly passes.
 
     x, y: about 100 images (N, C, H, W) in [0, 1] and labels (N,); those that are classified
     right are used, in one batch.  eps: radius of the l-infinity ball, by default one at

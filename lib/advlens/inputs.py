@@ -50,8 +50,8 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor) -> None:
         raise ValueError(f"the model returns shape {tuple(logits.shape)} for {len(x)} images; logits are (N, classes)")
     if y.max() >= logits.shape[1]:
         raise ValueError(f"y holds {y.max().item()}, but the model has {logits.shape[1]} classes (0 to {logits.shape[1] - 1})")
-    if torch.isnan(logits).any():
-        raise ValueError("the model returns NaN")
+    if not torch.isfinite(logits).all():
+        raise ValueError("the model returns NaN or infinite values")
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-3):
         warnings.warn("the model's outputs are positive and sum to 1: they look like probabilities. Attacks need logits; "
                       "remove the softmax.", ProbabilitiesWarning, stacklevel=3)
@@ -61,8 +61,10 @@ def image_gradient(value: Tensor, images: Tensor, *, retain_graph: bool = False,
     """The gradient (N, C, H, W) of each image's own value (N,).
 
     Samples do not mix, so the gradient of the sum holds each one's own.
-    Raises ValueError where nothing leads from the images to the value.
+    Raises ValueError where nothing leads from the images to the value, RuntimeError in inference mode.
     """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("torch.inference_mode() is on, and nothing has a gradient there; leave it, or use torch.no_grad(), which attacks may override")
     if value.requires_grad:
         gradient, = torch.autograd.grad(value, images, torch.ones_like(value), retain_graph or create_graph, create_graph, allow_unused=True)
         if gradient is not None:
