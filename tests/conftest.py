@@ -74,24 +74,37 @@ def device() -> str:
     return DEVICE
 
 
-MACHINE_CODE = """
+COMPILER = r"""
+import re, subprocess, tempfile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
+from triton.knobs import nvidia
 
-def machine_code(kernel, signature, constants, architecture):
+def compiled(kernel, signature, constants, architecture, num_warps=4):
     source = ASTSource(kernel, signature=signature | dict.fromkeys(constants, "constexpr"), constexprs=constants)
-    return compile(source, target=GPUTarget("cuda", architecture, 32)).asm["cubin"]
+    return compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": num_warps}).asm
+
+def spilled(*args):
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled(*args)["cubin"])
+        file.flush()
+        usage = subprocess.run([nvidia.cuobjdump.path, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"STACK:(\d+)", usage)[1])
 """
 
 
 @pytest.fixture(scope="session")
 def without_interpreter():
-    """without_interpreter(code): what code prints in a process where Triton compiles; `machine_code` is defined there and needs no GPU."""
+    """without_interpreter(code): what code prints in a process where Triton compiles, for a GPU that need not be there.
+
+    Two functions are defined there: `compiled` gives what the compiler made of a kernel, "ptx" and "cubin";
+    `spilled` the bytes of local memory that each thread needs because its registers do not suffice.
+    """
     pytest.importorskip("triton", reason="needs Triton: pip install triton (Linux)")
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
 
     def run(code: str) -> str:
-        done = subprocess.run([sys.executable, "-c", MACHINE_CODE + textwrap.dedent(code)], env=environment, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", COMPILER + textwrap.dedent(code)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

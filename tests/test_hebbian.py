@@ -12,7 +12,6 @@ from torch import Tensor
 
 from advlens import data, hebbian, kernels, models, recipes
 from advlens.kernels import krotov_hopfield
-from machine import SPILLED
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -242,7 +241,7 @@ def test_the_kernel_names_what_it_does_not_know(weights, images, k, message):
 
 def test_the_kernel_compiles_for_gpus_and_stays_in_registers(without_interpreter):
     """From Colab's T4 (75) on; 64 bytes are no harm."""
-    printed = without_interpreter(SPILLED + """
+    printed = without_interpreter("""
 from advlens.kernels import krotov_hopfield_triton as kernel
 
 rank = {"drive": "*TYPE", "chosen": "*i32", "strength": "*fp32", "units": "i32", "k": "i32", "punishment": "fp32"}

@@ -17,7 +17,6 @@ from advlens.attacks import pgd
 from advlens.inputs import frozen
 from advlens.jpeg import JPEG, SUBSAMPLINGS, THREADED, compress, tables
 from advlens.kernels import jpeg as twin
-from machine import SPILLED
 
 QUALITIES = [1, 5, 10, 30, 50, 75, 90, 95, 100]
 SIZES = [(32, 32), (27, 30), (16, 9), (3, 5), (5, 3), (1, 1)]
@@ -338,7 +337,7 @@ def test_the_layer_asks_for_the_implementation_of_its_device(monkeypatch):
 
 def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter):
     """Three planes at once spill a little, less where pointers are aligned, as they are.  And no product with 510 is fused with a sum: the ties would be others than on a CPU."""
-    *sizes, fused = without_interpreter(SPILLED + """
+    *sizes, fused = without_interpreter("""
 from advlens.kernels import jpeg_triton as k
 
 sizes = dict.fromkeys(("height", "width", "tiles", "across"), "i32")
@@ -351,9 +350,8 @@ for x, architecture in (("*fp32", 90), ("*bf16", 80)):
         (k._interpolated, {"y": "*u8", "c": "*u8", "out": x}, {"NARROW": False, "TILE": k.TILE}, 4),
     ):
         print(spilled(kernel, pointers | sizes, options, architecture, warps))
-options = {"CHANNELS": 1, "TILE": k.TILE}
-source = ASTSource(k._planes, signature={"x": "*fp32", "out": "*fp32", **constants, **sizes} | dict.fromkeys(options, "constexpr"), constexprs=options)
-products = [line for line in compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"].splitlines() if "0f43FF0000" in line]  # 510
+ptx = compiled(k._planes, {"x": "*fp32", "out": "*fp32", **constants, **sizes}, {"CHANNELS": 1, "TILE": k.TILE}, 90)["ptx"]
+products = [line for line in ptx.splitlines() if "0f43FF0000" in line]  # 510
 print(not products or any("fma" in line for line in products))
 """).split()
     assert [int(size) <= limit for size, limit in zip(sizes, (256, 0, 0, 0) * 2, strict=True)] == [True] * 8 and fused == "False"

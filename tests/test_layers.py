@@ -13,7 +13,6 @@ from advlens.attacks import pgd
 from advlens.defences.layers import Angular, BatchRenorm, ElasticSigmoid, PairwiseDifference, PatchPairwiseDifference, halved
 from advlens.inputs import frozen
 from advlens.kernels import pairwise
-from machine import SPILLED
 
 
 double = lambda *shape: torch.randn(*shape, dtype=torch.float64, requires_grad=True)
@@ -340,7 +339,7 @@ def test_parts_hold_no_more_than_inputs_and_weights(kernel):
 
 def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter):
     """From Colab's T4 (75) on, few outputs and many; 64 bytes are no harm."""
-    printed = without_interpreter(SPILLED + """
+    printed = without_interpreter("""
 import torch
 from advlens.kernels import pairwise_triton as k
 
