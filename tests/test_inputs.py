@@ -159,6 +159,12 @@ def test_wrong_amounts(value, error, message):
         check_amount(value, "rate", above_zero=True)
     if value == 0:
         check_amount(value, "rate")
+    check_amount(np.float32(0.5), "rate", above_zero=True)
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+def test_an_eps_that_wants_a_gradient_gives_images_that_want_none(attack, net, batch):
+    assert not attack(net, *batch, eps=torch.full((8,), 0.1, requires_grad=True)).requires_grad
 
 
 def test_adversarial_images_of_another_shape(net, batch):

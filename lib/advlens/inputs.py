@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 import warnings
 
 import torch
@@ -76,7 +77,7 @@ def image_gradient(value: Tensor, images: Tensor, *, retain_graph: bool = False,
 def check_eps(eps: float | Tensor, x: Tensor, name: str = "eps") -> Tensor:
     """eps as an (N,) tensor on the device of x.  Raise unless it is a number or (N,), finite and >= 0."""
     try:
-        values = torch.as_tensor(eps, dtype=x.dtype, device=x.device)
+        values = torch.as_tensor(eps, dtype=x.dtype, device=x.device).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} is {eps!r}; give one number, or a tensor ({len(x)},), one for each image") from error
     if values.ndim > 1 or (values.ndim == 1 and len(values) != len(x)):
@@ -88,7 +89,7 @@ def check_eps(eps: float | Tensor, x: Tensor, name: str = "eps") -> Tensor:
 
 def check_amount(value: float, name: str, *, above_zero: bool = False) -> None:
     """Raise unless value is a finite number, >= 0 or, when asked, > 0."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}; give a number")
     if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
         raise ValueError(f"{name} = {value}; give a finite number {'> 0' if above_zero else '>= 0'}")
