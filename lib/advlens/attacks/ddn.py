@@ -64,9 +64,9 @@ def _walk(model, x, y, logits, slope, steps, gamma, targeted) -> Tensor:
     length = torch.minimum(reach(logits, slope, y, targeted), longest)
     for step in range(steps):
         fade = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
-        d = d + per_sample(fade * length, d) * steepest(slope, "l2")
-        d = d * per_sample(length / vector_norm(d, dim=(1, 2, 3)).clamp_min(TINY), d)
-        point = (x + d).clamp(0, 1)
+        d += per_sample(fade * length, d) * steepest(slope, "l2")
+        d *= per_sample(length / vector_norm(d, dim=(1, 2, 3)).clamp_min(TINY), d)
+        point = (x + d).clamp_(0, 1)
         d = point - x
         logits, slope = look(model, point, lambda z: sign * cross_entropy(sharpen * z, y), gradient=step < steps - 1)
 
