@@ -110,8 +110,8 @@ def walk(*, eps: float, norm: str = "linf", steps: int = 7, step_size: float | N
                 point = (x + d).requires_grad_()
                 total = len(x) * loss(model(point).to(x.dtype), y)  # the mean's gradients would underflow sooner
                 gradient = image_gradient(total, point)
-                d = geometry.project(d + step_size * geometry.steepest(gradient, norm), radius, norm)
-                d = (x + d).clamp(0, 1) - x
+                d = geometry.project(d.add_(geometry.steepest(gradient, norm), alpha=step_size), radius, norm)
+                d = (x + d).clamp_(0, 1).sub_(x)
         return x + d
 
     return uphill
