@@ -242,17 +242,17 @@ def test_the_kernel_names_what_it_does_not_know(weights, images, k, message):
 def test_the_kernel_compiles_for_gpus_and_stays_in_registers(without_interpreter):
     """From Colab's T4 (75) on; 64 bytes are no harm."""
     printed = without_interpreter("""
-from advlens.kernels import krotov_hopfield_triton as kernel
+        from advlens.kernels import krotov_hopfield_triton as kernel
 
-rank = {"drive": "*TYPE", "chosen": "*i32", "strength": "*fp32", "units": "i32", "k": "i32", "punishment": "fp32"}
-change = {"weights": "*fp32", "images": "*TYPE", "chosen": "*i32", "strength": "*fp32", "change": "*fp32", "largest": "*fp32",
-          "n": "i32", "units": "i32", "pixels": "i32", "punishment": "fp32"}
-tile = {name: getattr(kernel, name) for name in ("UNITS", "PIXELS", "IMAGES")}
-for architecture, kind, block in ((75, "fp32", 2048), (80, "bf16", kernel.MOST_UNITS), (90, "fp32", kernel.MOST_UNITS)):
-    for function, signature, constants, warps in ((kernel._rank, rank, {"BLOCK": block}, kernel._warps(block)), (kernel._change, change, tile, 4)):
-        signature = {name: type_.replace("TYPE", kind) for name, type_ in signature.items()}
-        print(spilled(function, signature, constants, architecture, warps))
-""")
+        rank = {"drive": "*TYPE", "chosen": "*i32", "strength": "*fp32", "units": "i32", "k": "i32", "punishment": "fp32"}
+        change = {"weights": "*fp32", "images": "*TYPE", "chosen": "*i32", "strength": "*fp32", "change": "*fp32", "largest": "*fp32",
+                  "n": "i32", "units": "i32", "pixels": "i32", "punishment": "fp32"}
+        tile = {name: getattr(kernel, name) for name in ("UNITS", "PIXELS", "IMAGES")}
+        for architecture, kind, block in ((75, "fp32", 2048), (80, "bf16", kernel.MOST_UNITS), (90, "fp32", kernel.MOST_UNITS)):
+            for function, signature, constants, warps in ((kernel._rank, rank, {"BLOCK": block}, kernel._warps(block)), (kernel._change, change, tile, 4)):
+                signature = {name: type_.replace("TYPE", kind) for name, type_ in signature.items()}
+                print(spilled(function, signature, constants, architecture, warps))
+        """)
     assert [int(size) <= 64 for size in printed.split()] == [True] * 6
 
 

@@ -338,22 +338,22 @@ def test_the_layer_asks_for_the_implementation_of_its_device(monkeypatch):
 def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter):
     """Three planes at once spill a little, less where pointers are aligned, as they are.  And no product with 510 is fused with a sum: the ties would be others than on a CPU."""
     *sizes, fused = without_interpreter("""
-from advlens.kernels import jpeg_triton as k
+        from advlens.kernels import jpeg_triton as k
 
-sizes = dict.fromkeys(("height", "width", "tiles", "across"), "i32")
-constants = {"dct": "*fp16", "tables": "*i32"}
-for x, architecture in (("*fp32", 90), ("*bf16", 80)):
-    for kernel, pointers, options, warps in (
-        (k._planes, {"x": x, "out": x, **constants}, {"CHANNELS": 3, "TILE": k.TILE}, k.WARPS),
-        (k._planes, {"x": x, "out": x, **constants}, {"CHANNELS": 1, "TILE": k.TILE}, k.WARPS),
-        (k._subsampled, {"x": x, "y": "*u8", "c": "*u8", **constants}, {"TILE": k.TILE}, k.WARPS),
-        (k._interpolated, {"y": "*u8", "c": "*u8", "out": x}, {"NARROW": False, "TILE": k.TILE}, 4),
-    ):
-        print(spilled(kernel, pointers | sizes, options, architecture, warps))
-ptx = compiled(k._planes, {"x": "*fp32", "out": "*fp32", **constants, **sizes}, {"CHANNELS": 1, "TILE": k.TILE}, 90)["ptx"]
-products = [line for line in ptx.splitlines() if "0f43FF0000" in line]  # 510
-print(not products or any("fma" in line for line in products))
-""").split()
+        sizes = dict.fromkeys(("height", "width", "tiles", "across"), "i32")
+        constants = {"dct": "*fp16", "tables": "*i32"}
+        for x, architecture in (("*fp32", 90), ("*bf16", 80)):
+            for kernel, pointers, options, warps in (
+                (k._planes, {"x": x, "out": x, **constants}, {"CHANNELS": 3, "TILE": k.TILE}, k.WARPS),
+                (k._planes, {"x": x, "out": x, **constants}, {"CHANNELS": 1, "TILE": k.TILE}, k.WARPS),
+                (k._subsampled, {"x": x, "y": "*u8", "c": "*u8", **constants}, {"TILE": k.TILE}, k.WARPS),
+                (k._interpolated, {"y": "*u8", "c": "*u8", "out": x}, {"NARROW": False, "TILE": k.TILE}, 4),
+            ):
+                print(spilled(kernel, pointers | sizes, options, architecture, warps))
+        ptx = compiled(k._planes, {"x": "*fp32", "out": "*fp32", **constants, **sizes}, {"CHANNELS": 1, "TILE": k.TILE}, 90)["ptx"]
+        products = [line for line in ptx.splitlines() if "0f43FF0000" in line]  # 510
+        print(not products or any("fma" in line for line in products))
+        """).split()
     assert [int(size) <= limit for size, limit in zip(sizes, (256, 0, 0, 0) * 2, strict=True)] == [True] * 8 and fused == "False"
 
 

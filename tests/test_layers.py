@@ -340,18 +340,18 @@ def test_parts_hold_no_more_than_inputs_and_weights(kernel):
 def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter):
     """From Colab's T4 (75) on, few outputs and many; 64 bytes are no harm."""
     printed = without_interpreter("""
-import torch
-from advlens.kernels import pairwise_triton as k
+        import torch
+        from advlens.kernels import pairwise_triton as k
 
-for architecture, dtype, kind, full, outputs in ((75, torch.float32, "fp32", False, 100), (80, torch.float32, "fp32", False, 10),
-        (80, torch.bfloat16, "bf16", True, 100), (90, torch.float32, "fp32", True, 100)):
-    for kernel in (k._forward, k._backward_v, k._backward_weight):
-        options = k._options(torch.empty(1, 3, dtype=dtype), torch.empty(outputs, *(3, 3) if full else (3,)), narrow=kernel is k._backward_v)
-        warps = options.pop("num_warps")
-        kinds = {"sums": "*fp32", "grad": "*" + kind, "v": "*" + kind, "weight": "*" + kind}
-        signature = {name: kinds.get(name, "i32") for name in kernel.arg_names if name not in options}
-        print(spilled(kernel, signature, options, architecture, warps))
-""")
+        for architecture, dtype, kind, full, outputs in ((75, torch.float32, "fp32", False, 100), (80, torch.float32, "fp32", False, 10),
+                (80, torch.bfloat16, "bf16", True, 100), (90, torch.float32, "fp32", True, 100)):
+            for kernel in (k._forward, k._backward_v, k._backward_weight):
+                options = k._options(torch.empty(1, 3, dtype=dtype), torch.empty(outputs, *(3, 3) if full else (3,)), narrow=kernel is k._backward_v)
+                warps = options.pop("num_warps")
+                kinds = {"sums": "*fp32", "grad": "*" + kind, "v": "*" + kind, "weight": "*" + kind}
+                signature = {name: kinds.get(name, "i32") for name in kernel.arg_names if name not in options}
+                print(spilled(kernel, signature, options, architecture, warps))
+        """)
     assert [int(size) <= 64 for size in printed.split()] == [True] * 12
 
 
