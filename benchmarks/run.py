@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: `python benchmarks/run.py` (about half an hour), or those that are named.
+"""All benchmarks, one after the other: `python benchmarks/run.py` (about a quarter of an hour), or those that are named.
 
 Ratios of things measured side by side in one run, on a machine that does nothing else.
 Never a test: a clock decides nothing there.

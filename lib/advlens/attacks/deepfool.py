@@ -33,8 +33,7 @@ def deepfool(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 50, oversho
     classified as y; x itself where that is x, or where no such point is found in `steps`.
 
     Where the box cuts off most of each step, the walk slows down, and may not arrive although
-    there is such a point.  A walk along what the box leaves of each direction arrives; but on
-    MNIST, in half the steps, its norms are 9 to 14 % longer, so the source's direction stands.
+    there is such a point.
 
     Cost: F + (c - 1) B for the first step with c classes; a later step measures only the
     classes that can be nearest (`_nearest_boundary`), at most 2 F + (c - 1) B.
