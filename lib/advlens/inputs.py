@@ -6,6 +6,7 @@ import contextlib
 import math
 import numbers
 import warnings
+from typing import Callable
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,16 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor) -> None:
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-3):
         warnings.warn("the model's outputs are positive and sum to 1: they look like probabilities. Attacks need logits; "
                       "remove the softmax.", ProbabilitiesWarning, stacklevel=3)
+
+
+def forward(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """The model's logits (N, K) in the precision of the images, where everything that decides is computed.
+
+    The model may compute in half precision, and gets a copy: one that normalises in place
+    cannot change the caller's images.
+    """
+    logits = model(images.clone())
+    return logits.to(images.dtype) if isinstance(logits, Tensor) and logits.is_floating_point() else logits
 
 
 def image_gradient(value: Tensor, images: Tensor, *, retain_graph: bool = False, create_graph: bool = False) -> Tensor:

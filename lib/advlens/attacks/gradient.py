@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from advlens import geometry
 from advlens.attacks.losses import Loss, named
-from advlens.inputs import check_eps, check_images, check_labels, check_logits, frozen, image_gradient
+from advlens.inputs import check_eps, check_images, check_labels, check_logits, forward, frozen, image_gradient
 
 
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targeted: bool = False, loss: str | Loss = "ce") -> Tensor:
@@ -93,7 +93,7 @@ def _ascend(model, x, y, *, eps, norm, steps, step_size, random_start, loss, tar
         raise ValueError(f"steps = {steps}; give at least 1")
     eps = check_eps(eps, x)
     step_size = 2.5 * eps / steps if step_size is None else check_eps(step_size, x, "step_size")
-    loss = named(loss)
+    loss = named(loss, targeted)
     x = x.detach()
     result, success = x.clone(), torch.zeros_like(y, dtype=torch.bool)
     strongest = torch.full_like(eps, -torch.inf)
@@ -123,7 +123,7 @@ def _ascend(model, x, y, *, eps, norm, steps, step_size, random_start, loss, tar
 def _look(model, point, y, loss, targeted, gradient=True, check=False):
     """The loss that the attack makes large (N,), success (N,), and the gradient of the loss (N, C, H, W) or None."""
     with torch.set_grad_enabled(gradient):
-        logits = model(point.requires_grad_(gradient))  # (N, K)
+        logits = forward(model, point.requires_grad_(gradient))  # (N, K)
         if check:
             check_logits(logits, point, y)
         value = -loss(logits, y) if targeted else loss(logits, y)
