@@ -6,7 +6,7 @@ import contextlib
 import math
 import numbers
 import warnings
-from typing import Callable
+from typing import Callable, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,14 @@ def check_amount(value: float, name: str, *, above_zero: bool = False) -> None:
         raise TypeError(f"{name} is {value!r}; give a number")
     if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
         raise ValueError(f"{name} = {value}; give a finite number {'> 0' if above_zero else '>= 0'}")
+
+
+Rows = TypeVar("Rows", bound=tuple)
+
+
+def keep(mask: Tensor, state: Rows) -> Rows:
+    """The rows that the mask (N,) marks, or that an index names, of a NamedTuple of tensors (N, ...)."""
+    return type(state)(*(value[mask] for value in state))
 
 
 @contextlib.contextmanager
