@@ -67,7 +67,7 @@ bench: $(VENV)/all.stamp  ## print the benchmarks
 
 CHAPTER ?= *
 run: $(VENV)/book.stamp  ## make run CHAPTER=03: execute with real data, store the outputs (CHAPTER=index: the landing page)
-	$(BIN)/python -m advlens.chapters $(wildcard chapters/$(CHAPTER)_*.py) $(wildcard book/$(filter index,$(CHAPTER)).py)
+	$(BIN)/python -m advlens.course.chapters $(wildcard chapters/$(CHAPTER)_*.py) $(wildcard book/$(filter index,$(CHAPTER)).py)
 
 records: $(VENV)/book.stamp  ## measure again everything that the book reports (hours)
 	$(BIN)/advlens record $$($(BIN)/advlens record)

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from advlens import chapters, records
+from advlens.course import chapters, records
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "chapters").glob("*.py"))
 

@@ -12,7 +12,7 @@ from functools import partial
 import compare
 import torch
 
-from advlens import data, models
+from advlens import data, zoo
 from advlens.attacks import deepfool, lbfgs
 from advlens.attacks.lbfgs import _look
 from advlens.inputs import frozen
@@ -75,12 +75,12 @@ def table() -> str:
     for name, real, stand_in, n, peers in [("lenet", "mnist", "digits", 10, list(PEERS)), ("lenet", "mnist", "digits", 200, ["adv-lib"]),
                                            ("cifar_net", "cifar10", "shapes", 50, ["adv-lib"])]:
         test = data.load(real, "test", fallback=stand_in)[:n]
-        model, x, y = models.pretrained(name, test.name), test.images, test.labels
+        model, x, y = zoo.pretrained(name, test.name), test.images, test.labels
         sides = {"advlens": deepfool} | {peer: PEERS[peer] for peer in peers}
         blocks.append(compare.attacks(f"DeepFool, {name}, {test.name}, at most {STEPS} steps, overshoot 0.02", "3 x faster than the fastest correct peer",
                                       model, x, y, {side: partial(attack, model, x, y) for side, attack in sides.items()}))
     test = data.load("mnist", "test", fallback="digits")[:10]
-    model, x, y = models.pretrained("lenet", test.name), test.images, test.labels
+    model, x, y = zoo.pretrained("lenet", test.name), test.images, test.labels
     blocks.append(compare.attacks(f"L-BFGS, lenet, {test.name}, {SEARCHES} values of c, at most {WALK} steps each", "faster than SciPy",
                                   model, x, y, {"advlens": lambda: lbfgs(model, x, y, searches=SEARCHES, steps=WALK),
                                                 "SciPy L-BFGS-B": lambda: scipy(model, x, y)}))

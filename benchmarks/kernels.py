@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 
-from advlens import records
+from advlens.course import records
 from advlens.kernels import implementation
 
 ABSENT = "kernels: no GPU with Triton here, nothing to measure; their results are tested through Triton's interpreter"

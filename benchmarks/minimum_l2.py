@@ -10,7 +10,7 @@ from __future__ import annotations
 import compare
 import torch
 
-from advlens import data, models
+from advlens import data, zoo
 from advlens.attacks import carlini_wagner, ddn
 from advlens.evaluation import logits
 
@@ -42,7 +42,7 @@ def art(model, x, y):
 def table() -> str:
     """Three blocks: Carlini-Wagner against many more steps, at equal settings, and DDN."""
     test = data.load("mnist", "test", fallback="digits")
-    model = models.pretrained("lenet", test.name)
+    model = zoo.pretrained("lenet", test.name)
     right = logits(model, test[:300].images).argmax(1) == test[:300].labels
     x, y = test[:300].images[right], test[:300].labels[right]
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from advlens.defences.layers import PairwiseDifference, halved
+from advlens.layers import PairwiseDifference, halved
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler would write two lines for every run
 

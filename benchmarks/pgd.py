@@ -13,7 +13,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from advlens import data, models
+from advlens import data, zoo
 from advlens.attacks import pgd
 from advlens.inputs import frozen
 
@@ -46,7 +46,7 @@ def table(repetitions: int = 7) -> str:
              f"{'network':<16}{'images':>8}{'bare [s]':>10}{'pgd [s]':>10}{'ratio':>8}   smallest to largest"]
     for name, real, stand_in, n in CASES:
         test = data.load(real, "test", fallback=stand_in)[:n]
-        model = models.pretrained(name, test.name)
+        model = zoo.pretrained(name, test.name)
         bare(model, test.images, test.labels)  # warm up
         pairs = []
         for turn in range(repetitions):

@@ -17,7 +17,7 @@ from functools import partial
 
 import torch
 
-from advlens import data, models
+from advlens import data, zoo
 from advlens.attacks import pgd
 from advlens.evaluation import logits, rate, robust_curve
 
@@ -47,7 +47,7 @@ def table(repetitions: int = 3) -> str:
     """Accuracy of both at each eps with our interval, and the ratio of their times."""
     torch.set_num_threads(1)
     test = data.load("mnist", "test", fallback="digits")[:IMAGES]
-    model = models.pretrained("lenet", test.name)
+    model = zoo.pretrained("lenet", test.name)
     spent, curves = {ours: [], theirs: []}, {}
     for turn in range(repetitions):
         for run in (ours, theirs) if turn % 2 else (theirs, ours):

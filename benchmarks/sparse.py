@@ -15,7 +15,7 @@ import compare
 import numpy as np
 import torch
 
-from advlens import data, models
+from advlens import data, zoo
 from advlens.attacks import jsma, one_pixel, one_pixel_exhaustive
 from advlens.attacks.jsma import contenders
 from advlens.evaluation import evaluate
@@ -80,7 +80,7 @@ def pairs_table(model, x) -> str:
 
 def table(images: int = 20, repetitions: int = 3) -> str:
     test = data.load("mnist", "test", fallback="digits")[:1000]
-    model = models.pretrained("lenet", test.name)
+    model = zoo.pretrained("lenet", test.name)
     margin = evaluate(model, test.images, test.images, test.labels).margin
     near = margin.masked_fill(margin > 0, -torch.inf).topk(4 * images).indices[::4]
     return "\n".join([jsma_table(model, test.images[:images], test.labels[:images], repetitions),

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import compare
-from advlens import data, models, training
+from advlens import data, models, training, zoo
 from advlens.defences import adversarial, pairing, penalties
 from advlens.saliency import grad_cam, gradient, upsample
 
@@ -111,7 +111,7 @@ def table() -> str:
         steps("VggBlocks: objectives against a plain step", photos.images, photos.labels, models.VggBlocks, costs, 3),
         steps("LeNet: objectives against a plain step", x, y, models.LeNet, costs, 10),
         adversarial_step(x, y),
-        seeing(digits.images[:500], digits.labels[:500], models.pretrained("lenet", digits.name)),
+        seeing(digits.images[:500], digits.labels[:500], zoo.pretrained("lenet", digits.name)),
     ])
 
 

@@ -15,7 +15,8 @@ import torch
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
-from advlens import attacks, data, evaluation, models, plots
+from advlens import attacks, data, evaluation, zoo
+from advlens.course import plots
 
 TARGET = Path(__file__).parent / "_static" / "cover.png"
 NIGHT, PAPER, RIM = "#14202b", "#f4f1ea", "#d8b26a"
@@ -25,7 +26,7 @@ EPS = 0.15  # pixel units of [0, 1]: large enough to be seen on a cover
 def example():
     """The clean image, its perturbation and the attacked image, each (1, H, W), and the two predictions."""
     digits = data.load("mnist", "test", fallback="digits")[:200]
-    net = models.pretrained("lenet", digits.name)
+    net = zoo.pretrained("lenet", digits.name)
     x, y = digits.images, digits.labels
     attacked = attacks.pgd(net, x, y, eps=EPS, steps=40, loss="margin", generator=torch.Generator().manual_seed(0))
     before, after = (evaluation.logits(net, z).softmax(1) for z in (x, attacked))

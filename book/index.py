@@ -46,13 +46,14 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import attacks, data, evaluation, geometry, models, plots, records, widgets
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import plots, records, widgets
 
 plots.use_style()
 
 # %% tags=["remove-input"]
 mnist = data.load("mnist", "test", fallback="digits")[:1]
-net = models.pretrained("lenet", mnist.name)
+net = zoo.pretrained("lenet", mnist.name)
 
 
 def attack(eps):

@@ -44,7 +44,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import attacks, data, evaluation, geometry, models, plots, records, widgets
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import plots, records, widgets
 
 plots.use_style()
 
@@ -54,8 +55,8 @@ from torch import nn
 
 cifar = data.load("cifar10", "test", fallback="shapes")
 mnist = data.load("mnist", "test", fallback="digits")
-net = models.pretrained("cifar_net", cifar.name)
-lenet = models.pretrained("lenet", mnist.name)
+net = zoo.pretrained("cifar_net", cifar.name)
+lenet = zoo.pretrained("lenet", mnist.name)
 
 # %% [markdown]
 # ## Our own panda
@@ -492,7 +493,7 @@ records.verdict("Both kinds of attack are white-box attacks.", source="unam2021"
 # We try it: the examples are made on a VGG-style network, and shown to ours.
 
 # %%
-substitute = models.pretrained("vgg_blocks", cifar.name)
+substitute = zoo.pretrained("vgg_blocks", cifar.name)
 known = evaluation.logits(net, crowd.images).argmax(1) == crowd.labels
 x, y = crowd.images[known], crowd.labels[known]  # those it names correctly
 
@@ -688,7 +689,7 @@ print(inspect.getsource(evaluation.robust_accuracy))
 #
 # ## Where the numbers come from
 #
-# Everything in this chapter was computed by the cells above, on the data that stands under each figure, with networks whose training is described in their cards: `models.card("cifar_net")`, `models.card("vgg_blocks")` and `models.card("lenet")`.
+# Everything in this chapter was computed by the cells above, on the data that stands under each figure, with networks whose training is described in their cards: `zoo.card("cifar_net")`, `zoo.card("vgg_blocks")` and `zoo.card("lenet")`.
 # The random patterns come from seed 0. The panda was chosen by the rule in its cell; the shares were counted on images that nobody chose, the first ones of the test sets.
 #
 # ## References

@@ -43,7 +43,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import attacks, data, evaluation, geometry, models, plots, records, widgets
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import plots, records, widgets
 
 plots.use_style()
 
@@ -106,7 +107,7 @@ show(mnist_test.sample(50, seed=0))
 # The last sentence can be checked from the pixels. How large is the box around the ink, and where is the centre of mass?
 
 # %%
-from advlens.measurements.ch01 import box_and_offset
+from advlens.data import box_and_offset
 
 height, width, centre = box_and_offset(mnist_train.images)  # (N,), (N,), (N, 2)
 
@@ -146,7 +147,7 @@ records.verdict("58,527 training digits are by 500 students, the rest by census 
 # We have a network that reads digits. Let us ask it.
 
 # %%
-lenet = models.pretrained("lenet", mnist_test.name)
+lenet = zoo.pretrained("lenet", mnist_test.name)
 answers = evaluation.logits(lenet, mnist_test.images).argmax(1)
 wrong = answers != mnist_test.labels
 halves = wrong.chunk(2)
@@ -344,7 +345,7 @@ for part, look in ((mnist_train, "lenet"), (cifar_train, "cifar_net")):
     x = part.images[:2000]
     style = dict(bins=32, histtype="step", linewidth=1.8, color=plots.colour(look), linestyle=plots.LOOKS[look].line, label=part.name, density=True, log=True)
     raw.hist(x.flatten().numpy(), **style)
-    normal.hist(models.Normalize(*moments[part.name])(x).flatten().numpy(), **style)
+    normal.hist(layers.Normalize(*moments[part.name])(x).flatten().numpy(), **style)
 raw.set(xlabel="pixel value in [0, 1]", ylabel="density")
 normal.set(xlabel="normalised value")
 raw.legend()
@@ -467,7 +468,7 @@ records.say("The original has the standard deviations {original}, the copy {copi
 #
 # ## Where the numbers come from
 #
-# Figures and live numbers: the cells above, on the data named under each figure. The verdicts and the comparison of the copy: the records `01-sets` and `01-copy`, measured on real data with `advlens record 01-sets 01-copy`; their code is `advlens.measurements.ch01`.
+# Figures and live numbers: the cells above, on the data named under each figure. The verdicts and the comparison of the copy: the records `01-sets` and `01-copy`, measured on real data with `advlens record 01-sets 01-copy`; their code is `measurements/01_data.py`.
 
 # %% tags=["remove-input"]
 records.quote("01-sets")

@@ -43,7 +43,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import attacks, data, evaluation, geometry, models, plots, records, widgets
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import plots, records, widgets
 
 plots.use_style()
 
@@ -55,7 +56,7 @@ from advlens import training
 
 mnist = data.load("mnist", "test", fallback="digits")
 cifar = data.load("cifar10", "test", fallback="shapes")
-lenet = models.pretrained("lenet", mnist.name)
+lenet = zoo.pretrained("lenet", mnist.name)
 
 # %% [markdown]
 # ## What a layer does
@@ -138,19 +139,19 @@ widgets.predict(
 # The three tables of {cite:t}`unam2021`, printed by our own nets. First LeNet, which goes back to {cite:t}`lecun1998`. Dropout {cite}`srivastava2014` switches neurons off at random while the net learns:
 
 # %% tags=["nbval-check-output"]
-print(models.summary(models.LeNet()))
+print(zoo.summary(models.LeNet()))
 
 # %% [markdown]
 # Then a small residual net {cite}`he2016`, with batch normalisation {cite}`ioffe2015`. Its two *identity blocks* compute $x + F(x)$: the block only has to learn what to change.
 
 # %% tags=["nbval-check-output"]
-print(models.summary(models.MnistResNet()))
+print(zoo.summary(models.MnistResNet()))
 
 # %% [markdown]
 # And the net for colour pictures, three rounds of *convolution, batch normalisation, pooling*:
 
 # %% tags=["nbval-check-output"]
-print(models.summary(models.CifarNet()))
+print(zoo.summary(models.CifarNet()))
 
 # %% [markdown]
 # The VGG blocks of {cite:t}`marinelli`, after {cite:t}`simonyan2015`, are the same idea without batch normalisation.
@@ -170,12 +171,12 @@ formula = {
     "CifarNet": blocks + sum(norm(d) for _, d in pairs), "VggBlocks": blocks,
 }
 for name, expected in formula.items():
-    counted = models.count(getattr(models, name)())["total"]
+    counted = zoo.count(getattr(models, name)())["total"]
     print(f"{name:<12} formula {expected:>8,}   net {counted:>8,}")
 
 # %% tags=["remove-input"]
 def stored(net):
-    found = models.count(net)
+    found = zoo.count(net)
     return f"{found['total']:,}" + (f" ({found['trainable']:,} trainable)" if found["non-trainable"] else "")
 
 display(records.verdict("How many numbers the three nets store", source="unam2021", verdict="confirmed",
@@ -191,7 +192,7 @@ fig, ax = plt.subplots(figsize=(plots.WIDTH, 2.9), layout="constrained")
 start = torch.zeros(len(formula))
 nets = [getattr(models, name)() for name in formula]
 for (kind, layer), colour, hatch in zip(kinds.items(), ("#0072B2", "#F0E442", "#E69F00"), ("", "", "//")):
-    own = [sum(models.count(m)["total"] for m in net.modules() if isinstance(m, layer)) for net in nets]
+    own = [sum(zoo.count(m)["total"] for m in net.modules() if isinstance(m, layer)) for net in nets]
     share = torch.tensor(own) / torch.tensor(list(formula.values()))
     ax.barh(list(formula), 100 * share, left=start, color=colour, hatch=hatch, edgecolor="white", label=kind)
     start = start + 100 * share
@@ -214,13 +215,13 @@ reported = {0: 61_706, 2: 150_978, 4: 282_562, 6: 414_146,
             10: 743_106, 20: 1_335_234}
 print(f"one more layer adds {dense(256, 256):,}")
 for n, source in reported.items():
-    ours = models.count(models.LeNet(extra=n))["total"]
+    ours = zoo.count(models.LeNet(extra=n))["total"]
     mark = "same" if ours == source else "DIFFERS"
     print(f"{n:>3} extra layers: {ours:>10,}   source {source:>10,}   {mark}")
-print(f" 11 extra layers: {models.count(models.LeNet(extra=11))['total']:>10,}")
+print(f" 11 extra layers: {zoo.count(models.LeNet(extra=11))['total']:>10,}")
 
 # %% tags=["remove-input"]
-ten, eleven = (models.count(models.LeNet(extra=n))["total"] for n in (10, 11))
+ten, eleven = (zoo.count(models.LeNet(extra=n))["total"] for n in (10, 11))
 records.verdict("LeNet with ten extra layers of 256", source="unam2021", reported=f"{reported[10]:,}", measured=f"{ten:,}", verdict="corrected",
                 why=f"The reported number is exactly that of eleven extra layers ({eleven:,}). All other rows of the table agree. "
                     "Either one layer too many was built, or the row was labelled wrongly. Whether larger nets are harder to fool is another question, for a later chapter.")
@@ -469,7 +470,7 @@ records.say("At the steepest pixel of this image the slope is {one:.1e} with the
 
 # %%
 names = ("lenet", "mnist_resnet", "cifar_net", "vgg_blocks")
-cards = {name: models.card(name) for name in names}
+cards = {name: zoo.card(name) for name in names}
 print(f"{'':<13}epochs   augmentation     training  test     95 % interval")
 for name, card in cards.items():
     low, high = card["test accuracy 95 %"]
@@ -587,7 +588,7 @@ for name, found in measured["values"].items():
 # %%
 def first_mistake(name, test):
     """Image, index, class, answer and confidence of the first mistake, or None."""
-    net = models.pretrained(name, test.name)
+    net = zoo.pretrained(name, test.name)
     for start in range(0, len(test), 500):
         part = test[start:start + 500]
         p = evaluation.logits(net, part.images).softmax(1)

@@ -44,7 +44,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import attacks, data, evaluation, geometry, models, plots, records, widgets
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import plots, records, widgets
 
 plots.use_style()
 
@@ -63,7 +64,7 @@ from functools import partial
 import matplotlib.pyplot as plt
 
 mnist = data.load("mnist", "test", fallback="digits")
-lenet = models.pretrained("lenet", mnist.name)
+lenet = zoo.pretrained("lenet", mnist.name)
 
 
 def gradient(model, x, y, loss="ce"):
@@ -317,7 +318,7 @@ widgets.explore(draw, alt=describe, attack=["FGSM", "FGM"], eps=[0.0, 0.02, 0.04
 
 # %%
 cifar = data.load("cifar10", "test", fallback="shapes")
-vgg = models.pretrained("vgg_blocks", cifar.name)
+vgg = zoo.pretrained("vgg_blocks", cifar.name)
 ten = cifar.sample(10, seed=0)
 adversarial = attacks.fgsm(vgg, ten.images, ten.labels, eps=0.1, loss="mse")
 noise = adversarial - ten.images
@@ -430,7 +431,7 @@ records.verdict(
 # The first training image of CIFAR-10 is a frog, and {cite}`unam2021` compares the two attacks on it. At which epsilon does each attack flip it? Epsilon may be a tensor with one entry per image. So we make many copies of the one image, give each copy its own epsilon, and ask once.
 
 # %%
-cifar_net = models.pretrained("cifar_net", cifar.name)
+cifar_net = zoo.pretrained("cifar_net", cifar.name)
 frog = data.load("cifar10", "train", fallback="shapes")[0]
 fine = torch.linspace(0, 1, 121) ** 2  # finer near 0
 walks = {}
@@ -520,7 +521,7 @@ widgets.predict(
     answer="LeNet: the deeper network falls further")
 
 # %%
-resnet = models.pretrained("mnist_resnet", mnist.name)
+resnet = zoo.pretrained("mnist_resnet", mnist.name)
 digit_eps = [0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3]
 live = {"lenet": standing(lenet, few, attacks.fgsm, digit_eps),
         "mnist_resnet": standing(resnet, few, attacks.fgsm, digit_eps),
@@ -738,7 +739,7 @@ records.quote("03-honest")
 # %% [markdown]
 # ## Where the numbers come from
 #
-# Figures are drawn live from the data named under each of them, with the networks of chapter 02 (`models.pretrained`, one card each). Numbers in the verdict boxes come from the records `03-eights`, `03-protocol`, `03-frog`, `03-curves`, `03-cutilli` and `03-honest`, all about real data. `advlens record NAME` measures any of them again; the functions are in `lib/advlens/measurements/ch03.py`.
+# Figures are drawn live from the data named under each of them, with the networks of chapter 02 (`zoo.pretrained`, one card each). Numbers in the verdict boxes come from the records `03-eights`, `03-protocol`, `03-frog`, `03-curves`, `03-cutilli` and `03-honest`, all about real data. `advlens record NAME` measures any of them again; the functions are in `measurements/03_one_step.py`.
 
 # %% [markdown]
 # ## References

@@ -44,7 +44,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import attacks, data, evaluation, geometry, models, plots, records, widgets
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import plots, records, widgets
 
 plots.use_style()
 
@@ -58,7 +59,7 @@ from advlens.attacks.losses import cross_entropy, margin
 
 mnist = data.load("mnist", "test", fallback="digits")
 cifar = data.load("cifar10", "test", fallback="shapes")
-lenet = models.pretrained("lenet", mnist.name)
+lenet = zoo.pretrained("lenet", mnist.name)
 
 right = evaluation.logits(lenet, mnist.images[:250]).argmax(1) == mnist.labels[:250]
 some = mnist[:250][right][:200]  # images that LeNet classifies right: there is something to lose
@@ -490,7 +491,7 @@ records.verdict("Walks from many random starts end at different points with near
 # %%
 def film(name, dataset, eps):
     """One PGD walk on the first image that the net classifies right, step by step."""
-    net = models.pretrained(name, dataset.name)
+    net = zoo.pretrained(name, dataset.name)
     answers = evaluation.logits(net, dataset.images[:50]).argmax(1)
     one = dataset[int((answers == dataset.labels[:50]).nonzero()[0])]
     points, logits = walk(net, one.images, one.labels, eps=eps, random_start=False)
@@ -622,7 +623,6 @@ records.verdict("Without any defence, a fully connected net keeps nearly half of
 # In code it is a change of the last layer:
 
 # %% tags=["nbval-check-output"]
-from advlens.measurements.ch04 import scaled
 
 records.listing(scaled)
 
@@ -774,7 +774,6 @@ records.say("Of the {n} pairs with another class, {share:.0%} succeed. Read the 
 # What can we now say about our nets? The strongest attack so far puts everything together: PGD with restarts, first with the cross-entropy, then with the margin loss for whatever still stands.
 
 # %% tags=["nbval-check-output"]
-from advlens.measurements.ch04 import strongest
 
 records.listing(strongest)
 

@@ -30,8 +30,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import (attacks, checks, data, evaluation, geometry,
-                     models, plots, records, widgets)
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import checks, plots, records, widgets
 
 plots.use_style()
 
@@ -64,7 +64,7 @@ checks.sizes(sizes)
 
 # %% expected="00_code"
 digits = data.load("digits", "test")[5:6]
-lenet = models.pretrained("lenet", "digits")
+lenet = zoo.pretrained("lenet", "digits")
 x, y = digits.images, digits.labels
 one_pixel = x.clone()
 one_pixel[:, :, 4, 22] = 1
@@ -80,9 +80,10 @@ plots.images(changed, titles, columns=3, source=digits.source)
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # When this sheet is graded, your function also measures perturbations that it has not seen.
 ### BEGIN HIDDEN TESTS
-from advlens import attacks, checks, data, geometry, models
+from advlens import attacks, data, geometry
+from advlens.course import checks
 shapes = data.load("shapes", "test")[:6]
-moved = attacks.pgd(models.pretrained("cifar_net", "shapes"), shapes.images, shapes.labels, eps=0.05, steps=3, generator=torch.Generator().manual_seed(1))
+moved = attacks.pgd(zoo.pretrained("cifar_net", "shapes"), shapes.images, shapes.labels, eps=0.05, steps=3, generator=torch.Generator().manual_seed(1))
 moved[2] = shapes.images[2]
 moved[3, :, 8:] = shapes.images[3, :, 8:]
 yours = sizes(shapes.images, moved)
@@ -107,7 +108,7 @@ for p in ("linf", "l2", "l0"):
 
 # %% nbgrader={"grade": false, "grade_id": "measurement", "locked": false, "schema_version": 3, "solution": true, "task": false}
 digits = data.load("digits", "test")[:100]
-lenet = models.pretrained("lenet", "digits")
+lenet = zoo.pretrained("lenet", "digits")
 x, y, eps = digits.images, digits.labels, 0.1
 generator = torch.Generator().manual_seed(0)
 noise = eps * (2 * torch.randint(0, 2, x.shape, generator=generator) - 1)

@@ -30,8 +30,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import (attacks, checks, data, evaluation, geometry,
-                     models, plots, records, widgets)
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import checks, plots, records, widgets
 
 plots.use_style()
 
@@ -70,7 +70,8 @@ plots.images(to_images(raw), names, columns=5, source=shapes.source)
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # When this sheet is graded, your function also gets bytes that it has not seen.
 ### BEGIN HIDDEN TESTS
-from advlens import checks, data
+from advlens import data
+from advlens.course import checks
 for name in ("digits", "shapes"):
     images = data.load(name, "test")[:20].images
     stored = (images * 255).round().to(torch.uint8)

@@ -30,8 +30,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import (attacks, checks, data, evaluation, geometry,
-                     models, plots, records, widgets)
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import checks, plots, records, widgets
 
 plots.use_style()
 
@@ -90,7 +90,7 @@ plots.finish(fig, "the four rows of the exclusive or")
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # When this sheet is graded, your function also meets networks of other sizes.
 ### BEGIN HIDDEN TESTS
-from advlens import checks
+from advlens.course import checks
 generator = torch.Generator().manual_seed(7)
 shapes = ((6, 5), (6,), (3, 6), (3,), (9, 5), (9, 3))
 values = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]

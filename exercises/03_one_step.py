@@ -30,8 +30,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import (attacks, checks, data, evaluation, geometry,
-                     models, plots, records, widgets)
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import checks, plots, records, widgets
 
 plots.use_style()
 
@@ -70,7 +70,7 @@ checks.fgsm(my_fgsm)
 
 # %% expected="03_code"
 digits = data.load("digits", "test")[5:9]
-lenet = models.pretrained("lenet", "digits")
+lenet = zoo.pretrained("lenet", "digits")
 adversarial = my_fgsm(lenet, digits.images, digits.labels, 0.15)
 before = evaluation.logits(lenet, digits.images).softmax(1)
 after = evaluation.logits(lenet, adversarial).softmax(1)
@@ -80,9 +80,10 @@ plots.attack(digits.images, adversarial, before, after, digits.classes,
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # When this sheet is graded, your function also meets networks and images that it has not seen.
 ### BEGIN HIDDEN TESTS
-from advlens import attacks, checks, data, models
+from advlens import attacks, data
+from advlens.course import checks
 shapes = data.load("shapes", "test")[:32]
-net = models.pretrained("cifar_net", "shapes")
+net = zoo.pretrained("cifar_net", "shapes")
 for eps in (2 / 255, 0.1):
     yours = my_fgsm(net, shapes.images, shapes.labels, eps)
     book = attacks.fgsm(net, shapes.images, shapes.labels, eps=eps)
@@ -107,7 +108,7 @@ assert checks.hint.close(alone, book[:1]), "one image alone gives another result
 
 # %% nbgrader={"grade": false, "grade_id": "measurement", "locked": false, "schema_version": 3, "solution": true, "task": false}
 digits = data.load("digits", "test")
-lenet = models.pretrained("lenet", "digits")
+lenet = zoo.pretrained("lenet", "digits")
 x, y = digits[5:6].images, digits[5:6].labels
 grids = {
     "fgsm": [i / 100 for i in range(1, 51)],

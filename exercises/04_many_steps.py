@@ -30,8 +30,8 @@ if importlib.util.find_spec("advlens") is None:
                          "or clone the repository and run `pip install .` in it.")
 
 import torch
-from advlens import (attacks, checks, data, evaluation, geometry,
-                     models, plots, records, widgets)
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import checks, plots, records, widgets
 
 plots.use_style()
 
@@ -73,7 +73,7 @@ checks.pgd(my_pgd)
 
 # %% expected="04_code"
 digits = data.load("digits", "test")[5:9]
-lenet = models.pretrained("lenet", "digits")
+lenet = zoo.pretrained("lenet", "digits")
 adversarial = my_pgd(lenet, digits.images, digits.labels, 0.1, 0.025, 10)
 before = evaluation.logits(lenet, digits.images).softmax(1)
 after = evaluation.logits(lenet, adversarial).softmax(1)
@@ -83,9 +83,10 @@ plots.attack(digits.images, adversarial, before, after, digits.classes,
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # When this sheet is graded, your function also meets networks and images that it has not seen.
 ### BEGIN HIDDEN TESTS
-from advlens import attacks, checks, data, evaluation, models
+from advlens import attacks, data, evaluation
+from advlens.course import checks
 shapes = data.load("shapes", "test")[:24]
-net = models.pretrained("cifar_net", "shapes")
+net = zoo.pretrained("cifar_net", "shapes")
 yours = my_pgd(net, shapes.images, shapes.labels, 8 / 255, 2 / 255, 7)
 assert (yours - shapes.images).abs().max() <= 8 / 255 + 1e-6, "on colour images the result leaves the ball"
 assert yours.min() >= 0 and yours.max() <= 1, "on colour images the result leaves [0, 1]"
@@ -111,7 +112,7 @@ assert fooled[0] >= fooled[1] - 0.1, f"on colour images your attack fools {foole
 
 # %% nbgrader={"grade": false, "grade_id": "measurement", "locked": false, "schema_version": 3, "solution": true, "task": false}
 digits = data.load("digits", "test")[:100]
-lenet = models.pretrained("lenet", "digits")
+lenet = zoo.pretrained("lenet", "digits")
 
 accuracy = {1: None, 2: None, 5: None}
 conclusion = None

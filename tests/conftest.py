@@ -22,7 +22,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"
 
-from advlens import data, evaluation, models  # noqa: E402
+from advlens import data, evaluation, layers, zoo  # noqa: E402
 
 SEED = int(os.environ.get("ADVLENS_TEST_SEED", "0"))  # another one: do the tests hang on a lucky draw?
 
@@ -161,12 +161,12 @@ def digits() -> data.Dataset:
 
 @pytest.fixture
 def lenet() -> nn.Module:
-    return models.pretrained("lenet", "digits")
+    return zoo.pretrained("lenet", "digits")
 
 
 @pytest.fixture
 def fully_connected() -> nn.Module:
-    return models.pretrained("fully_connected", "digits")
+    return zoo.pretrained("fully_connected", "digits")
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def net() -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(
-            models.Normalize([0.5, 0.4], [0.3, 0.2]),
+            layers.Normalize([0.5, 0.4], [0.3, 0.2]),
             nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Softplus(), nn.Dropout(0.5),
             nn.Flatten(), nn.Linear(288, 5),
         )

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from advlens import auditing, data, geometry, jpeg, models
+from advlens import audit, data, geometry, jpeg, layers, models, zoo
 from advlens.attacks import BPDA, EOT, fgsm, pgd
-from advlens.evaluation import Audit, Finding, audit, logits, rate, robust_accuracy, transfer
+from advlens.audit import Audit, Finding
+from advlens.evaluation import logits, rate, robust_accuracy, transfer
 from nets import Constant
 
 start = lambda seed=0: torch.Generator().manual_seed(seed)
@@ -93,18 +94,18 @@ def test_transfer_refuses_what_robust_accuracy_refuses(lenet, fully_connected, s
 
 @pytest.mark.parametrize("name, other", [("lenet", "fully_connected"), ("fully_connected", "lenet")])
 def test_plain_nets_pass(name, other, check):
-    report = check(models.pretrained(name, "digits"), other=models.pretrained(other, "digits"))
+    report = check(zoo.pretrained(name, "digits"), other=zoo.pretrained(other, "digits"))
     assert report.passed, str(report)
 
 
 def test_lenet_passes_on_mnist(mnist):
-    part, other = mnist[:60], models.pretrained("fully_connected", "mnist")
-    report = audit(models.pretrained("lenet", "mnist"), part.images, part.labels, other=other, steps=10)
+    part, other = mnist[:60], zoo.pretrained("fully_connected", "mnist")
+    report = audit.audit(zoo.pretrained("lenet", "mnist"), part.images, part.labels, other=other, steps=10)
     assert report.passed and len(report.findings) == 9, str(report)
 
 
 def test_a_residual_net_passes(some):
-    report = audit(models.pretrained("mnist_resnet", "digits"), some[0][:12], some[1][:12], eps=0.05, steps=5)
+    report = audit.audit(zoo.pretrained("mnist_resnet", "digits"), some[0][:12], some[1][:12], eps=0.05, steps=5)
     assert report.passed, str(report)
 
 
@@ -114,7 +115,7 @@ def hardened():
 
     From trained weights: from random ones half the seeds end in a net that is constant.
     """
-    train, net = data.load("digits", "train"), models.pretrained("lenet", "digits").requires_grad_(True)
+    train, net = data.load("digits", "train"), zoo.pretrained("lenet", "digits").requires_grad_(True)
     shuffle, descent = start(), torch.optim.Adam(net.parameters(), lr=1e-3)
     for _ in range(2):
         for rows in torch.randperm(len(train), generator=shuffle).split(64):
@@ -135,7 +136,7 @@ def test_an_honestly_hardened_net_passes(hardened, lenet, check, some):
 
 @pytest.mark.parametrize("wrap", [lambda net: BPDA(net, compress), lambda net: EOT(net, lambda x, g: x + 0.1 * torch.randn(x.shape[1:], generator=g), 4)], ids=["bpda", "eot"])
 def test_a_defence_in_its_adaptive_wrapper_passes(wrap, lenet, some):
-    report = audit(wrap(lenet), some[0][:20], some[1][:20], eps=0.1, steps=10)
+    report = audit.audit(wrap(lenet), some[0][:20], some[1][:20], eps=0.1, steps=10)
     assert report.passed, str(report)
 
 
@@ -159,7 +160,7 @@ def repu():
         torch.manual_seed(0)
         first, second = nn.Linear(784, 200, bias=False), nn.Linear(200, 10, bias=False)
         nn.init.normal_(first.weight)
-        net = nn.Sequential(models.Normalize(*models.MNIST_PIXELS), nn.Flatten(), first, Then(second, lambda a: a.relu() ** 4.5, lambda z: 0.01 * z))
+        net = nn.Sequential(layers.Normalize(*models.MNIST_PIXELS), nn.Flatten(), first, Then(second, lambda a: a.relu() ** 4.5, lambda z: 0.01 * z))
         descent = torch.optim.Adam(second.parameters(), lr=1e-3)
         for _ in range(15):
             for rows in torch.randperm(len(train)).split(64):
@@ -173,7 +174,7 @@ def test_a_repu_net_without_rescaling_is_flagged_and_with_it_passes(repu, check,
     report = check(repu)
     assert report.findings[0].share.n > 35, "the net has not learnt"
     assert failed(report) == SATURATED, str(report)
-    scale = auditing.typical_margin(repu, *some)
+    scale = audit.typical_margin(repu, *some)
     assert scale > 1000
     rescaled = check(Then(repu, after=lambda z: z / scale))
     assert "cross-entropy gradient alone is 0" not in failed(rescaled), str(rescaled)
@@ -235,16 +236,16 @@ def test_zero_gradient_is_judged_in_every_pixel_not_in_the_sum():
             return torch.stack([rise, -rise], 1)
 
     x, y = torch.rand(4, 1, 1, 3), torch.tensor([0, 1, 0, 1])
-    assert not auditing.zero_gradient(Difference(), x, y, "ce").any()
-    assert not auditing.zero_gradient(Difference(), x, y, "margin").any()
+    assert not audit.zero_gradient(Difference(), x, y, "ce").any()
+    assert not audit.zero_gradient(Difference(), x, y, "margin").any()
     half = Then(Difference(), lambda x: torch.where(torch.arange(4)[:, None, None, None] < 2, x, x.detach()))
-    assert auditing.zero_gradient(half, x, y, "margin").tolist() == [False, False, True, True]
+    assert audit.zero_gradient(half, x, y, "margin").tolist() == [False, False, True, True]
 
 
 @pytest.mark.parametrize("values, size", [((7.0, 3.0, -1.0), 4.0), ((5.0, 5.0), 1.0), ((torch.inf, 0.0), 1.0)])
 def test_the_typical_margin_is_a_positive_number(values, size):
     """Logits are divided by it."""
-    assert auditing.typical_margin(Constant(*values), torch.rand(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64)) == size
+    assert audit.typical_margin(Constant(*values), torch.rand(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64)) == size
 
 
 def test_noise_marks_exactly_the_images_that_some_corner_flips():
@@ -254,7 +255,7 @@ def test_noise_marks_exactly_the_images_that_some_corner_flips():
             return torch.stack([-rise, rise], 1)
 
     x = torch.tensor([0.45, 0.35, 0.1]).view(3, 1, 1, 1)  # one pixel: a corner is +eps or -eps
-    marked = auditing.noise(Bright(), x, torch.zeros(3, dtype=torch.int64), 0.2, 20, start())
+    marked = audit.noise(Bright(), x, torch.zeros(3, dtype=torch.int64), 0.2, 20, start())
     assert marked.tolist() == [True, True, False]
 
 
@@ -263,27 +264,27 @@ def test_a_second_look_is_judged_by_the_spread_of_the_logits(drift, differs):
     """Which is 1 here: neither a constant added to the logits nor rounding must decide."""
     looks = iter([0.0, drift])
     model = lambda x: torch.tensor([[1000.0 + next(looks), 1001.0]], dtype=torch.float64).expand(len(x), 2)
-    assert auditing.unstable(model, torch.rand(3, 1, 2, 2)).tolist() == 3 * [differs]
+    assert audit.unstable(model, torch.rand(3, 1, 2, 2)).tolist() == 3 * [differs]
 
 
 def test_transfer_walks_on_after_its_own_net_has_fallen(lenet, fully_connected, some):
     """An image that has only just fooled one net seldom fools another."""
     x, y = some
-    fallen, _ = auditing.examine(lenet, x, y, 0.2, fully_connected, 10, seed=0)
+    fallen, _ = audit.examine(lenet, x, y, 0.2, fully_connected, 10, seed=0)
     stops = pgd(fully_connected, x, y, eps=0.2, steps=10, loss="margin", first_success=True, generator=start())
     assert fallen["transfer"].sum() > 1.5 * (logits(lenet, stops).argmax(1) != y).sum() > 0
 
 
 def test_what_either_loss_finds_is_found_by_the_white_box(lenet, fully_connected, some):
     """Cross-entropy is blind here, the margin is not: transfer and noise beat the one, but not both."""
-    fallen, marked = auditing.examine(Then(lenet, after=lambda z: 100 * z), *some, 0.3, fully_connected, 5, seed=0)
+    fallen, marked = audit.examine(Then(lenet, after=lambda z: 100 * z), *some, 0.3, fully_connected, 5, seed=0)
     assert fallen["margin"].all()
     for name, beats in (("transfer", "transfer beats white box"), ("noise", "noise beats PGD")):
         assert (fallen[name] & ~fallen["cross-entropy"]).any() and not marked[beats].any()
 
 
 def test_telling_eps_lets_about_half_of_the_images_fall(lenet, some):
-    eps = auditing.telling_eps(lenet, *some)
+    eps = audit.telling_eps(lenet, *some)
     shares = [1 - robust_accuracy(lenet, *some, partial(pgd, eps=e, steps=10, loss="margin", random_start=False)).value for e in (eps / 2 ** 0.5, eps)]
     assert shares[0] < 0.5 <= shares[1]
 
@@ -291,10 +292,10 @@ def test_telling_eps_lets_about_half_of_the_images_fall(lenet, some):
 def test_few_images_need_a_larger_share_to_fail(lenet, check, some):
     """One odd image of 12 is chance, all 12 are not."""
     odd = lambda z: torch.cat([1000 * z[:1], z[1:]]) if len(z) == 12 else z
-    report = audit(Then(lenet, after=odd), some[0][:12], some[1][:12], eps=0.1, steps=5)
+    report = audit.audit(Then(lenet, after=odd), some[0][:12], some[1][:12], eps=0.1, steps=5)
     zero = next(f for f in report.findings if f.name == "cross-entropy gradient alone is 0")
     assert zero.share.value > 0.05 and zero.share.low <= zero.threshold and zero.passed
-    assert not audit(Then(lenet, after=lambda z: 1000 * z), some[0][:12], some[1][:12], eps=0.1, steps=5).passed
+    assert not audit.audit(Then(lenet, after=lambda z: 1000 * z), some[0][:12], some[1][:12], eps=0.1, steps=5).passed
 
 
 def test_an_audit_prints_its_findings_and_says_what_to_do():
@@ -310,8 +311,8 @@ def test_an_audit_prints_its_findings_and_says_what_to_do():
 
 
 def test_every_diagnostic_has_its_advice(lenet, fully_connected, some):
-    fallen, marked = auditing.examine(lenet, some[0][:4], some[1][:4], 0.1, fully_connected, 2, 0)
-    assert marked.keys() == auditing.ADVICE.keys()
+    fallen, marked = audit.examine(lenet, some[0][:4], some[1][:4], 0.1, fully_connected, 2, 0)
+    assert marked.keys() == audit.ADVICE.keys()
     assert all(m.shape == (4,) and m.dtype == torch.bool for m in (fallen | marked).values())
 
 
@@ -321,10 +322,10 @@ def test_an_audit_is_repeatable_silent_and_leaves_everything_as_it_was(net, batc
     y = logits(net, x).argmax(1)
     net[2].eval()
     modes, state = [m.training for m in net.modules()], torch.get_rng_state()
-    first, again = (audit(net, x, y, eps=0.1, steps=3) for _ in range(2))
+    first, again = (audit.audit(net, x, y, eps=0.1, steps=3) for _ in range(2))
     assert first == again and torch.equal(state, torch.get_rng_state())
     assert [m.training for m in net.modules()] == modes and all(p.requires_grad and p.grad is None for p in net.parameters())
-    audit(Then(net, torch.round), x, logits(net, x.round()).argmax(1), eps=0.1, steps=2)
+    audit.audit(Then(net, torch.round), x, logits(net, x.round()).argmax(1), eps=0.1, steps=2)
     assert not [w for w in recwarn if issubclass(w.category, geometry.ZeroGradientWarning)]
 
 
@@ -332,14 +333,14 @@ def test_an_audit_looks_at_the_images_that_are_classified_right(net, batch):
     x, y = batch[0], logits(net, batch[0]).argmax(1)
     y[[1, 6]] = (y[[1, 6]] + 1) % 5
     right = torch.tensor([0, 2, 3, 4, 5, 7])
-    assert audit(net, x, y, eps=0.1, steps=2) == audit(net, x[right], y[right], eps=0.1, steps=2)
+    assert audit.audit(net, x, y, eps=0.1, steps=2) == audit.audit(net, x[right], y[right], eps=0.1, steps=2)
 
 
 def test_an_audit_costs_its_attacks(lenet, fully_connected, some, work):
     """At most 4 PGD walks, FGSM, 2 x steps of noise and a few looks; transfer walks on the other net."""
     n, steps = 50, 10
     with work(lenet) as done, work(fully_connected) as lent:
-        audit(lenet, *some, eps=0.05, steps=steps, other=fully_connected)
+        audit.audit(lenet, *some, eps=0.05, steps=steps, other=fully_connected)
     assert done.backward <= n * (4 * steps + 3) and done.forward <= n * (6 * steps + 16)
     assert lent.backward <= n * steps
 
@@ -357,10 +358,10 @@ def test_an_audit_costs_its_attacks(lenet, fully_connected, some, work):
 def test_an_audit_refuses_what_no_attack_takes(change, error, message, net, batch):
     y = logits(net, batch[0]).argmax(1)
     with pytest.raises(error, match=message):
-        audit(net, **(dict(x=batch[0], y=y, eps=0.1) | change))
+        audit.audit(net, **(dict(x=batch[0], y=y, eps=0.1) | change))
 
 
 def test_an_audit_needs_an_image_that_is_classified_right(net, batch):
     wrong = (logits(net, batch[0]).argmax(1) + 1) % 5
     with pytest.raises(ValueError, match="none of the 8 images right"):
-        audit(net, batch[0], wrong)
+        audit.audit(net, batch[0], wrong)

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from advlens import chapters, records
+from advlens.course import chapters, records
 
 HEADER = '''# ---
 # jupyter:

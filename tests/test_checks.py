@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from advlens import attacks, checks, data, evaluation, geometry, models
+from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens.course import checks
 
 MASTERS = Path(__file__).parents[1] / "exercises"
 
@@ -197,7 +198,7 @@ def test_gradients(words, wrong):
 
 
 def counted(n):
-    return models.count(models.LeNet(n))["total"]
+    return zoo.count(models.LeNet(n))["total"]
 
 
 @slips({
@@ -316,7 +317,7 @@ def test_fgsm_step(words, wrong):
 def measured():
     """The right `smallest` and `sizes`."""
     x, y = (t[5:6] for t in (data.load("digits", "test").images, data.load("digits", "test").labels))
-    net = models.pretrained("lenet", "digits")
+    net = zoo.pretrained("lenet", "digits")
     smallest, sizes = {}, {}
     for name, attack, grid in (("fgsm", attacks.fgsm, checks.ch03.FGSM_GRID), ("fgm", attacks.fgm, checks.ch03.FGM_GRID)):
         smallest[name] = next(e for e in grid if evaluation.logits(net, attack(net, x, y, eps=e)).argmax(1) != y)

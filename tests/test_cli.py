@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from advlens import cli, data, measurements, records
+from advlens import data
+from advlens.course import cli, measuring, records
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_record_refuses_an_unknown_name(capsys):
 def test_record_writes_values_with_provenance(monkeypatch, tmp_path):
     (tmp_path / "records").mkdir()
     monkeypatch.setattr(records, "data_folder", lambda: tmp_path)
-    monkeypatch.setattr(measurements, "registry", lambda: {"99-try": lambda: ({"answer": 42}, "digits", 7)})
+    monkeypatch.setattr(measuring, "registry", lambda: {"99-try": lambda: ({"answer": 42}, "digits", 7)})
     monkeypatch.setenv("ADVLENS_STANDIN", "")
     assert cli.main(["record", "99-try"]) == 0
     written = json.loads((tmp_path / "records" / "99-try.json").read_text())
@@ -71,7 +72,7 @@ def test_record_never_measures_a_stand_in(lonely, monkeypatch, capsys):
         raise data.DataUnavailable("no network")
 
     monkeypatch.setattr(data, "_download", no_network)
-    monkeypatch.setattr(measurements, "registry", lambda: {"99-try": measure})
+    monkeypatch.setattr(measuring, "registry", lambda: {"99-try": measure})
     monkeypatch.setenv("ADVLENS_STANDIN", "")
     assert cli.main(["record", "99-try"]) == 1
     assert "forbids the stand-in" in capsys.readouterr().err
@@ -81,6 +82,6 @@ def test_every_record_in_the_book_has_its_measurement():
     """A JSON file that no command can make again is not a record."""
     from advlens.paths import data_folder
 
-    known = set(measurements.registry())
+    known = set(measuring.registry())
     stored = {path.stem for path in (data_folder() / "records").glob("*.json") if not path.stem.startswith("run-")}
     assert stored and stored <= known

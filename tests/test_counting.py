@@ -9,7 +9,7 @@ import torch
 from shapely.geometry import Polygon
 from torch import nn
 
-from advlens import counting, models
+from advlens import counting, layers
 
 seeded = lambda seed=0: torch.Generator().manual_seed(100 * int(os.environ.get("ADVLENS_TEST_SEED", "0")) + seed)
 small = dict(side=32, most=2, smallest=5, largest=9)
@@ -193,7 +193,7 @@ def test_detection_says_why_a_relu_net_cannot_do_it():
 
 
 def test_an_image_without_objects_has_no_boxes():
-    blank = nn.Sequential(models.Normalize([0.0], [1.0]), nn.Flatten(), nn.Linear(64, 2), nn.ReLU())
+    blank = nn.Sequential(layers.Normalize([0.0], [1.0]), nn.Flatten(), nn.Linear(64, 2), nn.ReLU())
     nn.init.constant_(blank[2].bias, -9.0)
     found, = counting.detect(blank, torch.zeros(1, 1, 8, 8))
     assert found.shape == (0, 4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from advlens import geometry, models
+from advlens import geometry, zoo
 from advlens.attacks import deepfool
 from advlens.evaluation import evaluate, logits
 from advlens.geometry import ZeroGradientWarning
@@ -89,7 +89,7 @@ def within(model, x, y, ours, theirs):
 
 @pytest.mark.parametrize("name", ["lenet", "fully_connected"])
 def test_success_and_norms_of_adv_lib(name, digits, peer):
-    model, some = models.pretrained(name, "digits").double(), digits.sample(80)
+    model, some = zoo.pretrained(name, "digits").double(), digits.sample(80)
     x, y = some.images.double(), some.labels
     same, ratio = within(model, x, y, deepfool(model, x, y), peer("adv_lib.attacks").df(model, x, y, steps=50))
     assert same >= 0.9 and 0.98 <= ratio <= 1.02
@@ -98,7 +98,7 @@ def test_success_and_norms_of_adv_lib(name, digits, peer):
 @pytest.mark.parametrize("name", ["lenet", "fully_connected"])
 def test_success_and_norms_of_adv_lib_on_mnist(name, mnist, peer):
     """Hundred per cent, norms within 2 %: on most images the same, at the median always."""
-    model, some = models.pretrained(name, "mnist"), mnist.sample(200)
+    model, some = zoo.pretrained(name, "mnist"), mnist.sample(200)
     x, y = some.images, some.labels
     ours = deepfool(model, x, y)
     assert evaluate(model, x, ours, y).success.all()

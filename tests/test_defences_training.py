@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from advlens import attacks, data, models, training
+from advlens import attacks, data, layers, models, training
 from advlens.defences import adversarial, distillation, pairing, penalties
 from advlens.evaluation import logits, robust_accuracy
 from advlens.geometry import norm
@@ -24,7 +24,7 @@ def dense(activation=nn.Softplus, seed: int = 0) -> nn.Sequential:
     """A small net for 28x28 images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(models.Normalize(*models.MNIST_PIXELS), nn.Flatten(), nn.Linear(784, 60), activation(), nn.Linear(60, 10))
+        return nn.Sequential(layers.Normalize(*models.MNIST_PIXELS), nn.Flatten(), nn.Linear(784, 60), activation(), nn.Linear(60, 10))
 
 
 def fit(model, train, **options):
@@ -81,7 +81,7 @@ def with_states() -> nn.Sequential:
     """A net with batch statistics and dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return nn.Sequential(models.Normalize(*models.MNIST_PIXELS), nn.AvgPool2d(4), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Softplus(),
+        return nn.Sequential(layers.Normalize(*models.MNIST_PIXELS), nn.AvgPool2d(4), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Softplus(),
                              nn.Dropout(0.3), nn.Flatten(), nn.Linear(100, 10))
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from advlens import data, hebbian, kernels, models, recipes
+from advlens import data, hebbian, kernels, layers, models, zoo
+from advlens.course import recipes
 from advlens.kernels import krotov_hopfield
 
 
@@ -371,13 +372,13 @@ def test_the_net_is_the_sources_formula():
 
 def test_the_rectified_power_has_the_right_gradient_also_at_zero():
     x = torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64, requires_grad=True)
-    gradient = torch.autograd.grad(models.RePU(4.5)(x).sum(), x)[0]
+    gradient = torch.autograd.grad(layers.RePU(4.5)(x).sum(), x)[0]
     assert gradient.tolist() == pytest.approx([0, 0, 4.5 * 2**3.5])
 
 
 def zero_gradients(name: str, test: data.Dataset, temperature: float) -> Tensor:
     """Share of pixels where the gradient of the cross-entropy of logits / temperature is exactly 0, (N,)."""
-    model = torch.nn.Sequential(models.pretrained(name, test.name), models.Scale(1 / temperature))
+    model = torch.nn.Sequential(zoo.pretrained(name, test.name), layers.Scale(1 / temperature))
     x = test.images.clone().requires_grad_()
     loss = torch.nn.functional.cross_entropy(model(x), test.labels, reduction="sum")
     return (torch.autograd.grad(loss, x)[0] == 0).flatten(1).float().mean(1)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from advlens import models
+from advlens import zoo
 from advlens.attacks import pgd
-from advlens.defences.layers import Angular, BatchRenorm, ElasticSigmoid, PairwiseDifference, PatchPairwiseDifference, halved
+from advlens.layers import Angular, BatchRenorm, ElasticSigmoid, PairwiseDifference, PatchPairwiseDifference, halved
 from advlens.inputs import frozen
 from advlens.kernels import pairwise
 
@@ -396,4 +396,4 @@ def test_the_kernel_names_what_it_cannot_do(kernel):
 
 
 def test_running_statistics_of_batch_renorm_are_counted_as_such():
-    assert models.count(BatchRenorm(8)) == {"total": 32, "trainable": 16, "non-trainable": 16}
+    assert zoo.count(BatchRenorm(8)) == {"total": 32, "trainable": 16, "non-trainable": 16}

@@ -133,9 +133,9 @@ def test_norms_are_those_of_ddn(targeted, lenet, digits, peer):
 
 
 def test_all_mnist_images_are_fooled(lenet, mnist):
-    from advlens import models
+    from advlens import zoo
 
-    model, some = models.pretrained("lenet", "mnist"), mnist.sample(40)
+    model, some = zoo.pretrained("lenet", "mnist"), mnist.sample(40)
     adversarial = lbfgs(model, some.images, some.labels)
     assert evaluate(model, some.images, adversarial, some.labels).success.all()
 

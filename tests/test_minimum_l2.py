@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from advlens import models
+from advlens import zoo
 from advlens.attacks import carlini_wagner, ddn
 from advlens.attacks.boundary import missing
 from advlens.evaluation import evaluate, logits
@@ -237,7 +237,7 @@ def test_carlini_wagner_finds_what_many_more_steps_find(peer, fully_connected, d
 
 def test_carlini_wagner_on_mnist(peer, mnist):
     """The same on real images of 0s and 1s, and nothing withstands."""
-    lenet = models.pretrained("lenet")
+    lenet = zoo.pretrained("lenet")
     some = mnist[:100]
     assert ((some.images == 0) | (some.images == 1)).float().mean() > 0.75
     found = evaluate(lenet, some.images, carlini_wagner(lenet, some.images, some.labels), some.labels)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from advlens import data, models, records, training
+from advlens import data, layers, models, training, zoo
+from advlens.course import records
 from advlens.evaluation import logits, wilson_interval
 from advlens.paths import data_folder
 
@@ -35,7 +36,7 @@ COUNTS = [
 @pytest.mark.parametrize("build, options, total, trainable", COUNTS)
 def test_parameter_counts_are_the_sources(build, options, total, trainable):
     model = build(**options)
-    assert models.count(model) == {"total": total, "trainable": trainable, "non-trainable": total - trainable}
+    assert zoo.count(model) == {"total": total, "trainable": trainable, "non-trainable": total - trainable}
     # The same by torch's own books, without the one counter of batches in each batch normalisation.
     state = sum(v.numel() for k, v in model.state_dict().items() if "num_batches_tracked" not in k)
     assert state == total and sum(p.numel() for p in model.parameters() if p.requires_grad) == trainable
@@ -48,32 +49,32 @@ def test_parameter_counts_are_the_sources(build, options, total, trainable):
 ])
 def test_the_summary_is_the_sources_table(build, rows):
     model = build().train()
-    table = models.summary(model).splitlines()
+    table = zoo.summary(model).splitlines()
     numbers = [line.split()[-1] for line in table]
     for row in rows:
         assert row in numbers
-    assert numbers[-3] == f"{models.count(model)['total']:,}"
+    assert numbers[-3] == f"{zoo.count(model)['total']:,}"
     assert all(m.training for m in model.modules()), "the summary changed the mode of the model"
     assert not any(m._forward_hooks for m in model.modules()), "the summary left its hooks behind"
 
 
 def test_the_shapes_in_the_summary_are_those_of_the_images():
-    assert "6x28x28" in models.summary(models.LeNet()) and "32x32x32" in models.summary(models.CifarNet())
-    assert "8x14x14" in models.summary(nn.Sequential(models.Normalize([0.5], [0.5]), nn.Conv2d(1, 8, 3, padding=1)), (1, 14, 14))
+    assert "6x28x28" in zoo.summary(models.LeNet()) and "32x32x32" in zoo.summary(models.CifarNet())
+    assert "8x14x14" in zoo.summary(nn.Sequential(layers.Normalize([0.5], [0.5]), nn.Conv2d(1, 8, 3, padding=1)), (1, 14, 14))
 
 
-@pytest.mark.parametrize("name", models.NETWORKS)
+@pytest.mark.parametrize("name", zoo.NETWORKS)
 def test_networks_take_images_and_give_logits(name):
-    build, real, _ = models.NETWORKS[name]
+    build, real, _ = zoo.NETWORKS[name]
     shape = (1, 28, 28) if real == "mnist" else (3, 32, 32)
     model = build().eval()
-    assert isinstance(model[0], models.Normalize), "normalisation is the first layer, so that eps is in pixel units"
+    assert isinstance(model[0], layers.Normalize), "normalisation is the first layer, so that eps is in pixel units"
     z = model(torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)))
     assert z.shape == (2, 10) and (z < 0).any(), "logits, not probabilities"
 
 
 def test_normalize_works_per_channel_and_has_no_parameters():
-    layer = models.Normalize([0.5, 0.0], [0.25, 2.0])
+    layer = layers.Normalize([0.5, 0.0], [0.25, 2.0])
     x = torch.ones(1, 2, 1, 1)
     assert layer(x).flatten().tolist() == [2.0, 0.5]
     assert not list(layer.parameters()) and not layer.state_dict()
@@ -95,15 +96,15 @@ def test_the_constants_of_cifar10_are_those_of_its_training_images(real):
 
 FLOORS = {"lenet": 0.990, "mnist_resnet": 0.993, "fully_connected": 0.975, "cifar_net": 0.870, "vgg_blocks": 0.828,
           "hebbian_bio": 0.977, "hebbian_bp": 0.982}
-REAL = [(name, known[1]) for name, known in models.NETWORKS.items()]
-EMBEDDED = [(name, known[2]) for name, known in models.NETWORKS.items()]
+REAL = [(name, known[1]) for name, known in zoo.NETWORKS.items()]
+EMBEDDED = [(name, known[2]) for name, known in zoo.NETWORKS.items()]
 checkpoints = pytest.mark.parametrize("name, dataset", REAL + EMBEDDED)
 
 
 @checkpoints
 def test_a_pretrained_network_is_ready_to_be_attacked(name, dataset):
     state = torch.get_rng_state()
-    model = models.pretrained(name, dataset)
+    model = zoo.pretrained(name, dataset)
     assert not any(m.training for m in model.modules()) and not any(p.requires_grad for p in model.parameters())
     assert all(torch.isfinite(v).all() and v.dtype == torch.float32 for v in model.state_dict().values() if v.is_floating_point())
     assert torch.equal(torch.get_rng_state(), state), "loading a checkpoint spends no random numbers"
@@ -111,7 +112,7 @@ def test_a_pretrained_network_is_ready_to_be_attacked(name, dataset):
 
 @checkpoints
 def test_the_card_is_complete(name, dataset):
-    card = models.card(name, dataset)
+    card = zoo.card(name, dataset)
     assert card["network"] == name and card["data"] == dataset and card["source"]
     assert set(card) >= {"epochs", "batch size", "seed", "optimizer", "augmentation", "train accuracy", "test accuracy",
                          "test accuracy 95 %", "test images", "history", "provenance"}
@@ -129,23 +130,23 @@ def test_the_card_is_complete(name, dataset):
 @pytest.mark.parametrize("name, dataset", REAL)
 def test_the_card_reaches_the_accuracy_that_the_book_asks_for(name, dataset):
     """The stored record, the same on every machine; the interval of hebbian_bio, 97.42 to 98.00 %, reaches below its floor."""
-    assert models.card(name, dataset)["test accuracy"] >= FLOORS[name]
+    assert zoo.card(name, dataset)["test accuracy"] >= FLOORS[name]
 
 
 def measured(name, test):
-    return training.accuracy(models.pretrained(name, test.name), test)
+    return training.accuracy(zoo.pretrained(name, test.name), test)
 
 
 @pytest.mark.parametrize("name, dataset", EMBEDDED)
 def test_the_accuracy_on_embedded_data_is_the_cards(name, dataset):
     test = data.load(dataset, "test")
-    assert measured(name, test) == pytest.approx(models.card(name, dataset)["test accuracy"], abs=1 / len(test))
+    assert measured(name, test) == pytest.approx(zoo.card(name, dataset)["test accuracy"], abs=1 / len(test))
 
 
 @pytest.mark.parametrize("name, dataset", REAL)
 def test_the_accuracy_on_real_data_is_the_cards(name, dataset, request):
     """The whole test set with ADVLENS_STANDIN=never (`make verify`), otherwise the first 1,000 images."""
-    card, test = models.card(name, dataset), request.getfixturevalue(dataset)
+    card, test = zoo.card(name, dataset), request.getfixturevalue(dataset)
     if card["source"] != test.source:
         pytest.skip(f"the card is about {card['source']!r}, the {dataset} here is {test.source!r}: point ADVLENS_DATA to the former")
     if os.environ.get("ADVLENS_STANDIN") == "never":
@@ -173,11 +174,11 @@ def test_no_checkpoint_lies_about_without_a_network_that_loads_it():
 
 def test_an_unknown_network_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="unknown network 'resnet50'; known: lenet, mnist_resnet, fully_connected, cifar_net, vgg_blocks"):
-        models.pretrained("resnet50")
+        zoo.pretrained("resnet50")
     with pytest.raises(ValueError, match="lenet was not trained on 'cifar10'; known: mnist, digits"):
-        models.pretrained("lenet", "cifar10")
+        zoo.pretrained("lenet", "cifar10")
     with pytest.raises(ValueError, match="unknown network"):
-        models.card("resnet50")
+        zoo.card("resnet50")
 
 
 @pytest.fixture
@@ -191,10 +192,10 @@ def own_folder(tmp_path, monkeypatch):
 
 
 def test_a_missing_checkpoint_says_how_to_make_it(own_folder):
-    models.pretrained("lenet")
+    zoo.pretrained("lenet")
     (own_folder / "lenet-mnist.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="lenet-mnist.safetensors is missing.*advlens record checkpoint-lenet-mnist"):
-        models.pretrained("lenet")
+        zoo.pretrained("lenet")
 
 
 @pytest.mark.parametrize("spoil", [
@@ -208,10 +209,10 @@ def test_a_missing_checkpoint_says_how_to_make_it(own_folder):
 def test_an_unreadable_checkpoint_is_refused(spoil, own_folder):
     spoil(own_folder / "lenet-digits.safetensors")
     with pytest.raises(ValueError, match="lenet-digits.safetensors is not a checkpoint of lenet.*restore it"):
-        models.pretrained("lenet", "digits")
+        zoo.pretrained("lenet", "digits")
 
 
 def test_pretrained_follows_the_data_set(digits, lenet):
-    right = (logits(models.pretrained("lenet", digits.name), digits.images).argmax(1) == digits.labels).float().mean()
-    assert right > 0.95 and models.card("lenet")["data"] == "mnist"
-    assert not json.dumps(models.card("lenet", "digits")).count("NaN")
+    right = (logits(zoo.pretrained("lenet", digits.name), digits.images).argmax(1) == digits.labels).float().mean()
+    assert right > 0.95 and zoo.card("lenet")["data"] == "mnist"
+    assert not json.dumps(zoo.card("lenet", "digits")).count("NaN")

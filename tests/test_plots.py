@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from nbclient import NotebookClient
 
-from advlens import plots
+from advlens.course import plots
 from advlens.evaluation import Curve
 from advlens.training import History
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from advlens import records
+from advlens.course import records
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from nets import After
 from torch import nn
 
-from advlens import models, saliency
+from advlens import saliency, zoo
 from advlens.saliency import grad_cam, gradient, is_piecewise_linear, magnitude, pixel_interactions, upsample
 
 
@@ -55,7 +55,7 @@ def test_grad_cam_equals_captum(index, trained, peer):
 
 
 def test_grad_cam_equals_captum_inside_a_residual_net(peer, digits):
-    model, x, y = models.pretrained("mnist_resnet", "digits").double(), digits.images[:5].double(), digits.labels[:5]
+    model, x, y = zoo.pretrained("mnist_resnet", "digits").double(), digits.images[:5].double(), digits.labels[:5]
     layer = model[5].residual[1]
     theirs = peer("captum.attr").LayerGradCam(model, layer).attribute(x, target=y, relu_attributions=True)
     torch.testing.assert_close(grad_cam(model, layer, x, y), theirs.squeeze(1), rtol=0, atol=1e-12)

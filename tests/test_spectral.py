@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from advlens.jpeg import JPEG
-from advlens.models import Normalize
+from advlens.layers import Normalize
 from advlens.spectral import frequencies, log_spectrum, radial_average, sinusoids, transfer_function
 
 SHAPES = [(1, 6, 6), (1, 7, 5), (3, 5, 8), (2, 2, 3)]

@@ -18,7 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from advlens import data, models, recipes, training
+from advlens import data, layers, models, training, zoo
+from advlens.course import recipes
 from advlens.defences.pairing import squeezing
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
@@ -43,7 +44,7 @@ def build(seed: int = 0) -> nn.Sequential:
     """A net with everything that has a state of its own: batch statistics and dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(models.Normalize([0.13], [0.31]), nn.AvgPool2d(4), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
+        return nn.Sequential(layers.Normalize([0.13], [0.31]), nn.AvgPool2d(4), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
                              nn.Dropout(0.3), nn.Flatten(), nn.Linear(100, 10))
 
 
@@ -311,8 +312,8 @@ def test_a_recipe_writes_weights_and_a_card_that_agree_and_can_be_made_again(key
     assert files[0].read_bytes() == files[1].read_bytes()
 
     monkeypatch.setattr(models, "data_folder", lambda: tmp_path)
-    net = models.pretrained(name, "digits")
-    assert models.card(name, "digits") == json.loads(json.dumps(card))
+    net = zoo.pretrained(name, "digits")
+    assert zoo.card(name, "digits") == json.loads(json.dumps(card))
     assert all(v.dtype == torch.float16 for v in load_file(files[0]).values())
     assert card["train accuracy"] == training.accuracy(net, small[0]) and card["test accuracy"] == training.accuracy(net, small[1])
     assert card["test images"] == 64 and card["epochs"] == 1 and ("without labels" in card) == (recipe["prepare"] is not None)
@@ -341,8 +342,8 @@ def test_an_empty_training_set_is_refused(small):
 
 
 def test_a_frozen_model_is_refused(small):
-    """What `models.pretrained` gives is frozen; to train it further is a choice."""
-    model = models.pretrained("fully_connected", "digits")
+    """What `zoo.pretrained` gives is frozen; to train it further is a choice."""
+    model = zoo.pretrained("fully_connected", "digits")
     with pytest.raises(ValueError, match=r"frozen.*call model.requires_grad_\(\) first"):
         fit(model, small[0], epochs=1)
     assert len(fit(model.requires_grad_(), small[0], epochs=1)) == 1

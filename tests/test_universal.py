@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from advlens import models
+from advlens import zoo
 from advlens.attacks import mask_image
 from advlens.attacks.universal import squares, stripes
 from nets import After
@@ -45,7 +45,7 @@ def judged(model, image, masks):
     ("cifar_net", "shapes", 3, squares(4, 32)),
 ], ids=["lenet-stripes", "lenet-squares", "lenet-inverse", "cifar_net-squares"])
 def test_one_image_is_every_class(network, data, channels, masks):
-    model = models.pretrained(network, data)
+    model = zoo.pretrained(network, data)
     found = mask_image(model, masks, channels=channels, learning_rate=0.5, steps=600, generator=start())
     success, margin = judged(model, found.image, masks)
     assert found.image.shape == (1, channels, *masks.shape[1:]) and 0 <= found.image.min() and found.image.max() <= 1
@@ -56,7 +56,7 @@ def test_one_image_is_every_class(network, data, channels, masks):
 
 def test_ten_classes_of_real_mnist(real):
     real("mnist", "test")
-    model = models.pretrained("lenet", "mnist")
+    model = zoo.pretrained("lenet", "mnist")
     found = mask_image(model, squares(10, 28), channels=1, learning_rate=1.0, steps=500, generator=start())
     assert found.success.all() and judged(model, found.image, squares(10, 28))[0].all()
 

@@ -18,7 +18,7 @@ import pytest
 from ipywidgets.embed import embed_data, embed_snippet
 from PIL import Image
 
-from advlens import plots, widgets
+from advlens.course import plots, widgets
 
 EMBED = Path(__file__).parents[1] / "book/_static/vendor/html-manager/embed.js"
 

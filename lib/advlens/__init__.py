@@ -1,5 +1,23 @@
 """Adversarial Lenses: the library under a hands-on course on adversarial examples.
 
-Nothing is imported here: `from advlens import data, models` loads what it names, and
-plots, widgets and torchvision stay out until they are used.
+The map.  `from advlens import attacks, data, zoo` loads what it names; nothing else is imported.
+
+    data          load("digits" | "shapes" | "mnist" | "cifar10") -> Dataset: images in [0, 1], labels, source
+    models        the networks of the sources; they return logits and normalise pixels themselves
+    zoo           pretrained(name, data), card, summary: the trained networks
+    layers        Normalize, Scale, RePU, BatchRenorm, and the layers that the sources propose as defences
+    training      fit(model, train, objective=..., ...) -> History
+    geometry      Lp balls: norm, project, steepest, random_point
+    attacks       fgsm fgm bim pgd apgd . carlini_wagner ddn deepfool lbfgs fmn jsma . square hop_skip_jump one_pixel
+                  noise . mask_image . BPDA EOT . strongest: functions (model, x, y, *, ...) -> images
+    evaluation    evaluate, accuracy, robust_accuracy, robust_curve, transfer, passes; paired, over_seeds, wilson_interval
+    audit         signs of a masked gradient
+    certify       interval bounds, certified accuracy, randomised smoothing
+    defences      adversarial training, logit pairing, distillation, gradient penalties: objectives for training.fit
+    jpeg          the codec as a differentiable layer;  spectral  Fourier;  saliency  saliency, Grad-CAM
+    hebbian       learning without labels;  counting  counting objects without being told where
+    kernels       Triton kernels, each beside its plain torch twin
+    course        what only the book needs: records, plots, widgets, checks, grading, the command `advlens`
+
+Images are float32 (N, C, H, W) in [0, 1], labels int64 (N,), eps in units of the pixels.
 """

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from advlens import saliency
-from advlens.defences.layers import BatchRenorm
+from advlens.layers import BatchRenorm
 from advlens.inputs import check_images, frozen
-from advlens.models import Normalize
+from advlens.layers import Normalize
 from advlens.training import one_cycle
 
 KINDS = ("square", "triangle")

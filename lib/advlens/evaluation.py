@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from advlens import auditing, geometry
+from advlens import geometry
 from advlens.attacks.losses import margin
-from advlens.inputs import check_amount, check_eps, check_images, check_labels, check_logits, frozen
+from advlens.inputs import check_eps, check_images, check_labels, check_logits, frozen
 
 Attack = Callable[..., Tensor]
 
@@ -67,48 +67,6 @@ class Curve(NamedTuple):
     low: list[float]
     high: list[float]
     n: int
-
-
-class Finding(NamedTuple):
-    """One diagnostic of an audit: the share of images that it marks, and what to do when they are too many.
-
-    passed: the 95 % interval of the share reaches down to the threshold, so chance explains it.
-    """
-
-    name: str
-    share: Rate
-    threshold: float
-    passed: bool
-    reason: str
-
-
-class Audit(NamedTuple):
-    """What `audit` found: the findings, and the success of each attack that it ran at `eps`.  Prints as a table."""
-
-    findings: tuple[Finding, ...]
-    success: dict[str, Rate]
-    eps: float
-
-    @property
-    def passed(self) -> bool:
-        """No diagnostic shows an attack that is misled."""
-        return all(f.passed for f in self.findings)
-
-    @property
-    def verdict(self) -> str:
-        """One sentence, and the reason of each diagnostic that failed."""
-        if self.passed:
-            return "No sign of a masked gradient. That is no proof of robustness: it says that these attacks were not fooled."
-        reasons = (f"- {f.reason}" for f in self.findings if not f.passed)
-        return "\n".join(["The gradient misleads at least one attack: the robustness that this attack measures is not to be believed.", *reasons])
-
-    def __str__(self) -> str:
-        row = "{:<5}{:<33}{:>7}   {}".format
-        lines = [row("ok" if f.passed else "FLAG", f.name, f"{f.share.value:.1%}", f"{f.share.low:.1%} to {f.share.high:.1%}") for f in self.findings]
-        attacks = ", ".join(f"{name} {share.value:.0%}" for name, share in self.success.items())
-        n, threshold = self.findings[0].share.n, self.findings[0].threshold
-        head = row("", "share of images where", "", f"95 % interval; FLAG: all of it above {threshold:.0%}")
-        return "\n".join([head, *lines, f"success at eps = {self.eps:.3g}, n = {n}: {attacks}", self.verdict])
 
 
 def wilson_interval(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -183,7 +141,7 @@ def robust_accuracy(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, *, b
     Only images that are classified right are attacked.  Raises TypeError or ValueError
     for input outside the contract, also for an attack that leaves [0, 1].
     """
-    standing = _right(model, x, y)
+    standing = classified_right(model, x, y)
     _strike(model, x, y, standing, attack, batch_size, progress)
     return rate(standing)
 
@@ -199,7 +157,7 @@ def robust_curve(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, eps: Se
     eps = [float(e) for e in eps]
     if not eps or not all(a < b for a, b in zip(eps, eps[1:])):
         raise ValueError(f"eps = {eps}: give ascending values, each once")
-    standing, rates = _right(model, x, y), []
+    standing, rates = classified_right(model, x, y), []
     for e in eps:
         check_eps(e, x)
     for e in tqdm(eps, desc="eps", disable=not progress):
@@ -221,37 +179,7 @@ def transfer(source: nn.Module, target: nn.Module, x: Tensor, y: Tensor, attack:
     return robust_accuracy(target, x, y, lambda _, x, y: attack(source, x, y), batch_size=batch_size, progress=progress)
 
 
-def audit(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | None = None, other: nn.Module | None = None,
-          steps: int = 40, tolerance: float = 0.05, seed: int = 0) -> Audit:
-    """Does this model only hide its gradient?  A set of diagnostics, which a net that was trained plainly passes.
-
-    x, y: about 100 images (N, C, H, W) in [0, 1] and labels (N,); those that are classified
-    right are used, in one batch.  eps: radius of the l-infinity ball, by default one at
-    which about half the images fall.  other: a second net; adversarial examples for it
-    must not beat the white box.  steps: of each PGD.  A diagnostic fails when the share
-    of images that it marks lies above `tolerance` with its whole 95 % interval.
-    A pass is no proof of robustness: it only says that these attacks were not fooled.
-    Raises TypeError or ValueError for input outside the contract, and when no image is
-    classified right.  Source: athalye2018, sec. 3.1; carlini2019; belaustegui2022, 3.2.
-    """
-    check_amount(tolerance, "tolerance")
-    if tolerance >= 1:
-        raise ValueError(f"tolerance = {tolerance}; give a share of the images below 1, such as 0.05")
-    if eps is not None:
-        check_amount(eps, "eps", above_zero=True)
-    right = _right(model, x, y)
-    if not right.any():
-        raise ValueError(f"the model classifies none of the {len(x)} images right: there is nothing to audit")
-    x, y = x[right].detach(), y[right]
-    if eps is None:
-        eps = auditing.telling_eps(model, x, y)
-    fallen, marked = auditing.examine(model, x, y, eps, other, steps, seed)
-    shares = {name: rate(images) for name, images in marked.items()}
-    findings = tuple(Finding(name, share, tolerance, share.low <= tolerance, auditing.ADVICE[name]) for name, share in shares.items())
-    return Audit(findings, {name: rate(images) for name, images in fallen.items()}, eps)
-
-
-def _right(model, x, y) -> Tensor:
+def classified_right(model, x, y) -> Tensor:
     """Which images (N,) are classified right."""
     check_images(x)
     check_labels(y, len(x))

@@ -20,7 +20,7 @@ BALLS = ("linf", "l2")  # the balls that the gradient attacks walk in
 
 
 class ZeroGradientWarning(UserWarning):
-    """The loss does not depend on some images: the attack walks in a random direction there."""
+    """The loss does not depend on some images: an attack by gradient cannot know a direction there."""
 
 
 def norm(d: Tensor, p: str) -> Tensor:
@@ -59,12 +59,10 @@ def steepest(gradient: Tensor, p: str) -> Tensor:
     """
     check_norm(p, BALLS)
     size = per_sample(norm(gradient, "linf"), gradient)
-    if not torch.isfinite(size).all():
-        raise ValueError("the input gradient is not finite: the model or the loss overflows on these images")
+    check_finite(size)
     flat = size == 0
     if flat.any():
-        warnings.warn(f"the input gradient is exactly 0 for {int(flat.sum())} of {len(gradient)} images: "
-                      "their step is random. A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=2)
+        warn_zero_gradient(int(flat.sum()), len(gradient), "their step is random")
         # Noise from the shape alone: repeatable, and the global generator stays untouched.
         noise = torch.randn(gradient.shape[1:], generator=torch.Generator().manual_seed(0)).to(gradient)
         gradient = torch.where(flat, noise, gradient)
@@ -91,6 +89,19 @@ def random_point(like: Tensor, eps: Tensor, p: str, generator: torch.Generator |
 def per_sample(value: Tensor, like: Tensor) -> Tensor:
     """(N,) -> (N, 1, 1, 1), so that it broadcasts against images."""
     return value.view(-1, *[1] * (like.ndim - 1))
+
+
+def check_finite(gradient: Tensor) -> None:
+    """Raise ValueError unless the gradient, or the norms of gradients, are finite."""
+    if not torch.stack(gradient.aminmax()).isfinite().all():  # the ends tell, in one pass over the numbers
+        raise ValueError("the input gradient is not finite: the model or the loss overflows on these images")
+
+
+def warn_zero_gradient(count: int, total: int, consequence: str) -> None:
+    """A ZeroGradientWarning when the gradient of some of the images is 0, at the caller's caller."""
+    if count:
+        warnings.warn(f"the input gradient is exactly 0 for {count} of {total} images: {consequence}. "
+                      "A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=3)
 
 
 def check_norm(p: str, allowed: tuple[str, ...]) -> None:

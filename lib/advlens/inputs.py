@@ -106,6 +106,15 @@ def check_amount(value: float, name: str, *, above_zero: bool = False) -> None:
         raise ValueError(f"{name} = {value}; give a finite number {'> 0' if above_zero else '>= 0'}")
 
 
+def check_at_least_one(**counts: int) -> None:
+    """Raise unless each of the named counts is a whole number, and at least 1."""
+    for name, count in counts.items():
+        if not isinstance(count, numbers.Integral):
+            raise TypeError(f"{name} is {count!r}; give a whole number")
+        if count < 1:
+            raise ValueError(f"{name} = {count}; give at least 1")
+
+
 Rows = TypeVar("Rows", bound=tuple)
 
 

@@ -91,7 +91,7 @@ def fit(
     if len(train) == 0 or epochs < 1 or batch_size < 1:
         raise ValueError(f"nothing to train on: {len(train)} images, epochs = {epochs}, batch_size = {batch_size}")
     if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError("every parameter of the model is frozen, as `models.pretrained` leaves them: call model.requires_grad_() first")
+        raise ValueError("every parameter of the model is frozen, as `zoo.pretrained` leaves them: call model.requires_grad_() first")
     if patience is not None and (validation is None or patience < 1):
         raise ValueError(f"patience = {patience}: give at least 1, and a validation set to watch")
     rate = learning_rate if callable(learning_rate) else lambda epoch: learning_rate

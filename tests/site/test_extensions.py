@@ -66,7 +66,7 @@ def test_an_unknown_record_is_a_warning_of_the_build(data, tmp_path):
 
 def test_a_verdict_box_is_read_back(tmp_path):
     """The page of sources reads what records.verdict writes."""
-    from advlens import records
+    from advlens.course import records
 
     box = records.verdict("Two < three & true.", source="marinelli", reported="r", measured="m", verdict="differs", why="w")
     cells = [{"outputs": []}, {"outputs": [{"data": {"text/html": box.data}}, {"data": {"text/html": ["<p>no box</p>"]}}]}]

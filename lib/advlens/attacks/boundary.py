@@ -1,8 +1,8 @@
-"""Where an image stands to the boundary of its class: what the minimum-norm attacks look at.
+"""Where an image stands to the boundary of its class: what the minimum-norm attacks ask.
 
 >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
->>> logits, slope = look(net, torch.full((2, 1, 2, 2), 0.5), lambda z: z[:, 0])
->>> logits.shape, slope.shape
+>>> logits, gradient = query(net, torch.full((2, 1, 2, 2), 0.5), lambda z: z[:, 0])
+>>> logits.shape, gradient.shape
 (torch.Size([2, 3]), torch.Size([2, 1, 2, 2]))
 """
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from advlens.attacks.losses import margin
-from advlens.geometry import norm
-from advlens.inputs import check_logits, image_gradient
+from advlens.geometry import check_finite, norm
+from advlens.inputs import check_logits, forward, image_gradient
 
 # A success counts when its margin is above this share of the logits' spread.  On the boundary
 # itself rounding decides, and another batch size or another device would take it back.
@@ -24,28 +24,29 @@ CLEAR = 1e-5
 SHORTEST = 1e-3
 
 
-def look(model: nn.Module, point: Tensor, value: Callable[[Tensor], Tensor], gradient: bool = True) -> tuple[Tensor, Tensor | None]:
+def query(model: nn.Module, point: Tensor, value: Callable[[Tensor], Tensor],
+          gradient: bool = True) -> tuple[Tensor, Tensor | None]:
     """Logits (N, K) at the images, and the gradient (N, C, H, W) of value(logits) (N,) there, or None.
 
     Raises ValueError when the gradient is not finite.
     """
     with torch.set_grad_enabled(gradient):
         point = point.detach().requires_grad_(gradient)
-        logits = model(point)
+        logits = forward(model, point)
         slope = image_gradient(value(logits), point) if gradient else None
-    if gradient and not torch.stack(slope.aminmax()).isfinite().all():  # the ends tell, in one pass over the numbers
-        raise ValueError("the input gradient is not finite: the model overflows on these images")
+    if gradient:
+        check_finite(slope)
     return logits.detach(), slope
 
 
-def gain(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
+def signed_margin(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
     """How far beyond the boundary, (N,): away from y, or into y when targeted.  Positive is success."""
     return -margin(logits, y) if targeted else margin(logits, y)
 
 
-def missing(logits: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
-    """How much gain is missing, (N,), to be beyond the boundary by `confidence` and more than rounding.  Negative is success."""
-    return confidence + CLEAR * spread(logits) - gain(logits, y, targeted)
+def violation(logits: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
+    """By how much the constraint, a margin above `confidence` and more than rounding, is violated, (N,).  Negative is success."""
+    return confidence + CLEAR * spread(logits) - signed_margin(logits, y, targeted)
 
 
 def spread(logits: Tensor) -> Tensor:
@@ -53,21 +54,23 @@ def spread(logits: Tensor) -> Tensor:
     return logits.amax(1) - logits.amin(1)
 
 
-def reach(logits: Tensor, slope: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
-    """Distance to the linearised boundary, (N,), at least SHORTEST; inf where the slope (N, C, H, W) is 0."""
-    size = norm(slope, "l2")
-    return torch.where(size > 0, missing(logits, y, targeted, confidence) / size, torch.inf).clamp_min(SHORTEST)
+def linear_distance(logits: Tensor, gradient: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
+    """L2 distance to the linearised boundary, (N,), at least SHORTEST; inf where the gradient (N, C, H, W) is 0."""
+    size = norm(gradient, "l2")
+    distance = torch.where(size > 0, violation(logits, y, targeted, confidence) / size, torch.inf)
+    return distance.clamp_min(SHORTEST)
 
 
-def start(model: nn.Module, x: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (N, K) at clean images, the gradient of the gain there (N, C, H, W), and the rows of those that do not succeed yet.
+def start(model: nn.Module, x: Tensor, y: Tensor, targeted: bool,
+          confidence: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (N, K) at clean images, the gradient of the margin there (N, C, H, W), and which do not succeed yet, (n,).
 
     Raises ValueError when the logits do not fit x and y.
     """
     def checked(logits):
         check_logits(logits, x, y)
-        return gain(logits, y, targeted)
+        return signed_margin(logits, y, targeted)
 
-    logits, slope = look(model, x, checked)
-    already = ((logits.argmax(1) == y) == targeted) & (gain(logits, y, targeted) >= confidence)
-    return logits, slope, (~already).nonzero().squeeze(1)
+    logits, gradient = query(model, x, checked)
+    already = ((logits.argmax(1) == y) == targeted) & (signed_margin(logits, y, targeted) >= confidence)
+    return logits, gradient, (~already).nonzero().squeeze(1)

@@ -8,14 +8,48 @@ True
 
 from __future__ import annotations
 
-from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from advlens import geometry
 from advlens.attacks.losses import Loss, named
-from advlens.inputs import check_eps, check_images, check_labels, check_logits, forward, frozen, image_gradient
+from advlens.inputs import check_at_least_one, check_eps, check_images, check_labels, check_logits, forward, frozen, image_gradient, keep
+
+
+class Goal(NamedTuple):
+    """What an attack makes large: the loss against the labels, or minus the loss against the targets."""
+
+    loss: Loss
+    targeted: bool
+
+
+class Walk(NamedTuple):
+    """The images that walk, row by row."""
+
+    rows: Tensor       # (n,) where each stands in the batch
+    x: Tensor          # (n, C, H, W) clean
+    y: Tensor          # (n,) labels or targets
+    point: Tensor      # (n, C, H, W) where it is now
+    eps: Tensor        # (n,)
+    step_size: Tensor  # (n,)
+
+
+class Answer(NamedTuple):
+    """What the model says at points (n, C, H, W)."""
+
+    loss: Tensor             # (n,) what the attack makes large
+    success: Tensor          # (n,)
+    gradient: Tensor | None  # (n, C, H, W) of the loss
+
+
+class Strongest(NamedTuple):
+    """The strongest point so far of each image of the batch."""
+
+    image: Tensor    # (N, C, H, W)
+    loss: Tensor     # (N,)
+    success: Tensor  # (N,)
 
 
 def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targeted: bool = False, loss: str | Loss = "ce") -> Tensor:
@@ -26,7 +60,7 @@ def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targete
     |result - x| <= eps.  Raises TypeError or ValueError for input outside this contract.
     Source: goodfellow2015, eq. in sec. 3; unam2021, 2.2.1 (p = infinity).
     """
-    return _ascend(model, x, y, eps=eps, norm="linf", steps=1, step_size=eps, random_start=False, loss=loss, targeted=targeted)[0]
+    return _one_step(model, _begin(x, y, eps, eps), Goal(named(loss, targeted), targeted), "linf")
 
 
 def fgm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targeted: bool = False, loss: str | Loss = "ce") -> Tensor:
@@ -35,7 +69,7 @@ def fgm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targeted
     As `fgsm`, with ||result - x||_2 <= eps for each image.
     Source: unam2021, 2.2.1 (p = 2).
     """
-    return _ascend(model, x, y, eps=eps, norm="l2", steps=1, step_size=eps, random_start=False, loss=loss, targeted=targeted)[0]
+    return _one_step(model, _begin(x, y, eps, eps), Goal(named(loss, targeted), targeted), "l2")
 
 
 def bim(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf", steps: int = 10,
@@ -45,7 +79,8 @@ def bim(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
     step_size: by default eps / steps, as far as the ball's edge.  Source: kurakin2017.
     """
     check_images(x)
-    if step_size is None and steps > 0:
+    check_at_least_one(steps=steps)
+    if step_size is None:
         step_size = check_eps(eps, x) / steps
     return pgd(model, x, y, eps=eps, norm=norm, steps=steps, step_size=step_size, random_start=False, loss=loss, targeted=targeted)
 
@@ -59,83 +94,92 @@ def pgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
     reach the edge and turn.  restarts: independent random starts; a later one attacks
     only the images that still stand.  first_success: stop walking with an image once it
     is fooled, which is cheaper when only success matters.  generator: makes the random
-    starts repeatable.
+    starts repeatable.  Each start is one draw, uniform in the ball, that all images of the
+    call share: so an image alone starts where it starts in a batch.
 
     Returns, for each image, the strongest point met: one that succeeds before one that
     does not, then the one with the larger loss.  Cost: steps x (forward + backward) for
     each restart, and one forward pass that judges the last point.
     Raises TypeError or ValueError for input outside the contract.  Source: madry2018.
     """
-    if restarts < 1 or (restarts > 1 and not random_start):
-        raise ValueError(f"restarts = {restarts} with random_start = {random_start}: give at least 1, and more only with a random start")
-    walk = partial(_ascend, model, norm=norm, steps=steps, random_start=random_start, loss=loss,
-                   targeted=targeted, first_success=first_success, generator=generator)
-    result, success, strongest = walk(x, y, eps=eps, step_size=step_size)
-    for _ in range(restarts - 1):
-        rows = (~success).nonzero().squeeze(1)
-        if len(rows) == 0:
-            break
-        some = lambda value: value[rows] if isinstance(value, Tensor) and value.ndim else value
-        again, fooled, value = walk(x[rows], y[rows], eps=some(eps), step_size=some(step_size))
-        _keep_strongest(result, success, strongest, rows, again, value, fooled)
-    return result
+    check_images(x)
+    geometry.check_norm(norm, geometry.BALLS)
+    check_at_least_one(steps=steps, restarts=restarts)
+    if restarts > 1 and not random_start:
+        raise ValueError(f"restarts = {restarts} with random_start = False: each would be the same walk")
+    walk = _begin(x, y, eps, 2.5 * check_eps(eps, x) / steps if step_size is None else step_size)
+    goal = Goal(named(loss, targeted), targeted)
+    if steps == 1 and not random_start and not first_success:
+        return _one_step(model, walk, goal, norm)
+    best = Strongest(walk.x.clone(), torch.full_like(walk.eps, -torch.inf), torch.zeros_like(y, dtype=torch.bool))
+    with frozen(model):
+        for _ in range(restarts):
+            if best.success.all():
+                break
+            standing = keep(~best.success, walk)
+            if random_start:
+                standing = standing._replace(point=_random_start(standing, norm, generator))
+            _ascend(model, standing, best, goal, norm, steps, first_success)
+    return best.image
 
 
-def _ascend(model, x, y, *, eps, norm, steps, step_size, random_start, loss, targeted, first_success=False, generator=None):
-    """The loop behind every attack of this file.
-
-    Returns for each image the strongest point, whether it is known to succeed (N,), and its loss (N,).
-    """
+def _begin(x: Tensor, y: Tensor, eps: float | Tensor, step_size: float | Tensor) -> Walk:
+    """Every image at its clean pixels."""
     check_images(x)
     check_labels(y, len(x))
-    geometry.check_norm(norm, geometry.BALLS)
-    if steps < 1:
-        raise ValueError(f"steps = {steps}; give at least 1")
-    eps = check_eps(eps, x)
-    step_size = 2.5 * eps / steps if step_size is None else check_eps(step_size, x, "step_size")
-    loss = named(loss, targeted)
     x = x.detach()
-    result, success = x.clone(), torch.zeros_like(y, dtype=torch.bool)
-    strongest = torch.full_like(eps, -torch.inf)
-    rows = torch.arange(len(x), device=x.device)  # where the images that still walk stand in `result`
+    return Walk(torch.arange(len(x), device=x.device), x, y, x, check_eps(eps, x), check_eps(step_size, x, "step_size"))
 
-    d = geometry.random_point(x, eps, norm, generator) if random_start else torch.zeros_like(x)
-    d = (x + d).clamp_(0, 1) - x
+
+def _random_start(walk: Walk, norm: str, generator: torch.Generator | None) -> Tensor:
+    """One draw from the unit ball for all images, scaled to the ball of each and clamped to the box, (n, C, H, W)."""
+    draw = geometry.random_point(walk.x[:1], walk.eps.new_ones(1), norm, generator)  # (1, C, H, W)
+    return (walk.x + geometry.per_sample(walk.eps, draw) * draw).clamp_(0, 1)
+
+
+def _ascend(model: nn.Module, walk: Walk, best: Strongest, goal: Goal, norm: str, steps: int, first_success: bool) -> None:
+    """The loop of BIM and PGD: it climbs, and writes the strongest point of each image into `best`."""
+    for step in range(steps):
+        answer = _query(model, walk, goal, check=step == 0)
+        _keep_strongest(best, walk, answer)
+        if first_success and answer.success.any():
+            walk, answer = keep(~answer.success, walk), keep(~answer.success, answer)
+            if len(walk.rows) == 0:
+                return
+        walk = walk._replace(point=_step(walk, answer.gradient, norm))
+    _keep_strongest(best, walk, _query(model, walk, goal, gradient=False))
+
+
+def _step(walk: Walk, gradient: Tensor, norm: str) -> Tensor:
+    """A step of steepest ascent, back into the ball, back into the box, (n, C, H, W)."""
+    d = walk.point - walk.x + geometry.per_sample(walk.step_size, gradient) * geometry.steepest(gradient, norm)
+    return (walk.x + geometry.project(d, walk.eps, norm)).clamp_(0, 1)
+
+
+def _one_step(model: nn.Module, walk: Walk, goal: Goal, norm: str) -> Tensor:
+    """One step from x, (N, C, H, W): there is nothing to choose from, so nobody judges the result."""
     with frozen(model):
-        for step in range(steps):
-            point = x + d
-            value, fooled, gradient = _look(model, point, y, loss, targeted, check=step == 0)
-            _keep_strongest(result, success, strongest, rows, point, value, fooled)
-            if first_success and fooled.any():
-                x, y, d, gradient, eps, step_size, rows = (t[~fooled] for t in (x, y, d, gradient, eps, step_size, rows))
-                if len(x) == 0:
-                    return result, success, strongest
-            d = geometry.project(d + geometry.per_sample(step_size, d) * geometry.steepest(gradient, norm), eps, norm)
-            d = (x + d).clamp_(0, 1) - x
-        if steps == 1 and not random_start:  # one step has one result: nothing to choose from
-            result[rows] = x + d
-            return result, success, strongest
-        value, fooled, _ = _look(model, x + d, y, loss, targeted, gradient=False)
-        _keep_strongest(result, success, strongest, rows, x + d, value, fooled)
-    return result, success, strongest
+        return _step(walk, _query(model, walk, goal, check=True).gradient, norm)
 
 
-def _look(model, point, y, loss, targeted, gradient=True, check=False):
-    """The loss that the attack makes large (N,), success (N,), and the gradient of the loss (N, C, H, W) or None."""
+def _query(model: nn.Module, walk: Walk, goal: Goal, gradient: bool = True, check: bool = False) -> Answer:
+    """The model's answer where the walk is now, without the gradient if it is not wanted."""
     with torch.set_grad_enabled(gradient):
-        logits = forward(model, point.requires_grad_(gradient))  # (N, K)
+        point = walk.point.detach().requires_grad_(gradient)
+        logits = forward(model, point)  # (n, K)
         if check:
-            check_logits(logits, point, y)
-        value = -loss(logits, y) if targeted else loss(logits, y)
-        if value.shape != y.shape:
-            raise ValueError(f"the loss returns shape {tuple(value.shape)} for {len(y)} images; give one number for each, (N,)")
-        slope = image_gradient(value, point) if gradient else None
-    hit = logits.argmax(1) == y
-    return value.detach(), hit if targeted else ~hit, slope
+            check_logits(logits, point, walk.y)
+        loss = -goal.loss(logits, walk.y) if goal.targeted else goal.loss(logits, walk.y)
+        if loss.shape != walk.y.shape:
+            raise ValueError(f"the loss returns shape {tuple(loss.shape)} for {len(walk.y)} images; give one number for each, (N,)")
+        slope = image_gradient(loss, point) if gradient else None
+    hit = logits.argmax(1) == walk.y
+    return Answer(loss.detach(), hit if goal.targeted else ~hit, slope)
 
 
-def _keep_strongest(result, success, strongest, rows, point, value, fooled) -> None:
-    """Write into `result` each point that beats what stands there: success first, then the larger value."""
-    better = (fooled & ~success[rows]) | ((fooled == success[rows]) & (value > strongest[rows]))
-    at = rows[better]
-    result[at], strongest[at], success[at] = point.detach()[better], value[better], fooled[better]
+def _keep_strongest(best: Strongest, walk: Walk, answer: Answer) -> None:
+    """Write into `best` each point that beats what stands there: success first, then the larger loss."""
+    loss, success = best.loss[walk.rows], best.success[walk.rows]
+    better = (answer.success & ~success) | ((answer.success == success) & (answer.loss > loss))
+    rows = walk.rows[better]
+    best.image[rows], best.loss[rows], best.success[rows] = walk.point[better], answer.loss[better], answer.success[better]

@@ -8,7 +8,7 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
-from advlens.models import Normalize
+from advlens.layers import Normalize
 
 MEAN, STD = 0.5, 0.25  # of the small network below
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from advlens import data, evaluation, models
+from advlens import data, evaluation, models, zoo
 
 # Standard deviations of CIFAR-10's training pixels as everybody quotes them, from the original files.
 ORIGINAL_STD = models.CIFAR10_PIXELS[1]
@@ -22,7 +22,7 @@ def sets():
                 values[f"{name} {split}"] |= ink(part.images)
             sources.append(part.source)
     test = data.load("mnist", "test")
-    wrong = evaluation.logits(models.pretrained("lenet"), test.images).argmax(1) != test.labels
+    wrong = evaluation.logits(zoo.pretrained("lenet"), test.images).argmax(1) != test.labels
     values["lenet errors"] = {"first half": int(wrong[:5000].sum()), "second half": int(wrong[5000:].sum()), "images": 5000}
     return values, "; ".join(dict.fromkeys(sources)), None
 

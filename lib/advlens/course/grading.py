@@ -304,7 +304,7 @@ def _exchange(new: Path, place: Path, old: Path) -> None:
 def _run_worker(course: Path, assignment: str, limits: dict, seconds: int) -> tuple[dict, list[str]]:
     """Run nbgrader on the course folder in a new session; end everything it started; read the scores and notes it found."""
     mark = uuid.uuid4().hex
-    command = [sys.executable, "-m", "advlens.grading", str(course), assignment, json.dumps(limits)]
+    command = [sys.executable, "-m", "advlens.course.grading", str(course), assignment, json.dumps(limits)]
     with open(course / "log.txt", "wb") as log:
         worker = subprocess.Popen(command, cwd=course, env=_environment(course, mark), stdin=subprocess.DEVNULL,
                                   stdout=log, stderr=log, start_new_session=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from advlens import data, evaluation, models, recipes
+from advlens import data, evaluation, zoo
+from advlens.course import recipes
 
 NETS = ("lenet", "mnist_resnet", "cifar_net", "vgg_blocks")
 
@@ -16,8 +17,8 @@ def confusion():
     """Per network: accuracy, confusion matrix, first misclassified test image, mean confidence when right and when wrong."""
     values, sources = {}, {}
     for name in tqdm(NETS, desc="confusion", unit="net"):
-        test = data.load(models.NETWORKS[name][1], "test")
-        probabilities = evaluation.logits(models.pretrained(name), test.images).softmax(1)  # (N, classes)
+        test = data.load(zoo.NETWORKS[name][1], "test")
+        probabilities = evaluation.logits(zoo.pretrained(name), test.images).softmax(1)  # (N, classes)
         confidence, predicted = probabilities.max(1)
         right = predicted == test.labels
         first = int((~right).nonzero()[0])

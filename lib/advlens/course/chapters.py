@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 from tqdm.auto import tqdm
 
-from advlens import records
+from advlens.course import records
 
 STATE, VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
 
@@ -114,7 +114,7 @@ def run(source: Path) -> float:
 
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m advlens.chapters", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m advlens.course.chapters", description=__doc__)
     parser.add_argument("sources", nargs="+", type=Path, metavar="chapters/NN_name.py")
     for source in parser.parse_args(arguments).sources:
         print(f"{source}: {run(source):.0f} s")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from advlens import attacks, data, evaluation, geometry, models
-from advlens.checks import hint
+from advlens import attacks, data, evaluation, geometry, zoo
+from advlens.course.checks import hint
 
 
 def sizes(function) -> None:
@@ -58,7 +58,7 @@ def noise_against_fgsm(share_noise: float, share_fgsm: float) -> None:
     """Check the shares of the first 100 test digits whose prediction noise and FGSM change at eps = 0.1."""
     hint.answered(share_noise=share_noise, share_fgsm=share_fgsm)
     digits, eps = data.load("digits", "test")[:100], 0.1
-    net = models.pretrained("lenet", "digits")
+    net = zoo.pretrained("lenet", "digits")
     x, y = digits.images, digits.labels
     before = evaluation.logits(net, x).argmax(1)
     changed = lambda images: (evaluation.logits(net, images).argmax(1) != before).double().mean().item()

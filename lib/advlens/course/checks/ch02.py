@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from advlens import models
-from advlens.checks import hint
+from advlens import layers, models, zoo
+from advlens.course.checks import hint
 
 NAMES = ("W1", "b1", "W2", "b2")
 
@@ -70,7 +70,7 @@ def _slope_of_a(a: Tensor) -> Tensor:
 def one_million(parameters, first: int) -> None:
     """Check the numbers of parameters of LeNet with 0 to 20 extra layers, and the first n above one million."""
     hint.answered(parameters=parameters, first=first)
-    expected = [models.count(models.LeNet(n))["total"] for n in range(21)]
+    expected = [zoo.count(models.LeNet(n))["total"] for n in range(21)]
     weights = [sum(p.numel() for p in models.LeNet(n).parameters() if p.ndim > 1) for n in range(21)]
     given = [float(p) for p in parameters]
     if len(given) == 20:

@@ -1,4 +1,4 @@
-"""Layers that were proposed as defences: elastic sigmoid, angular neurons, pairwise difference, and what they are trained with.
+"""Layers that torch does not have: normalisation of pixels, and what the sources propose as defences.
 
 All are ordinary modules, for example in S3's FC-100-100-10 with pairwise differences:
 
@@ -21,6 +21,46 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlens.kernels import implementation, pairwise
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std per channel; x is (N, C, H, W).  Constants, not parameters."""
+
+    def __init__(self, mean, std):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+class RePU(nn.Module):
+    """Rectified power unit, relu(x)^power (krotov2019)."""
+
+    def __init__(self, power: float):
+        super().__init__()
+        self.power = power
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x).pow(self.power)
+
+    def extra_repr(self) -> str:
+        return f"{self.power}"
+
+
+class Scale(nn.Module):
+    """factor * x, a constant: the 0.01 of `HebbianNet`, or a temperature, `nn.Sequential(model, Scale(1 / T))`."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+    def extra_repr(self) -> str:
+        return f"{self.factor}"
 
 
 class ElasticSigmoid(nn.Module):

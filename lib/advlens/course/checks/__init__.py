@@ -8,12 +8,12 @@ A check looks at what a function does, never at its text.  An answer that is not
 raises `CheckFailed`, whose message names the likely mistake.
 """
 
-from advlens.checks.ch00 import noise_against_fgsm, sizes
-from advlens.checks.ch01 import statistics, to_images
-from advlens.checks.ch02 import gradients, one_million
-from advlens.checks.ch03 import fgsm, smallest_eps
-from advlens.checks.ch04 import pgd, restarts
-from advlens.checks.hint import CheckFailed
+from advlens.course.checks.ch00 import noise_against_fgsm, sizes
+from advlens.course.checks.ch01 import statistics, to_images
+from advlens.course.checks.ch02 import gradients, one_million
+from advlens.course.checks.ch03 import fgsm, smallest_eps
+from advlens.course.checks.ch04 import pgd, restarts
+from advlens.course.checks.hint import CheckFailed
 
 __all__ = ["CheckFailed", "fgsm", "gradients", "noise_against_fgsm", "one_million", "pgd", "restarts", "sizes",
            "smallest_eps", "statistics", "to_images"]

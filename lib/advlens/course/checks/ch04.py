@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from advlens import attacks, data, evaluation, models
-from advlens.checks import hint
+from advlens import attacks, data, evaluation, zoo
+from advlens.course.checks import hint
 
 
 def pgd(function) -> None:
@@ -87,7 +87,7 @@ def restarts(accuracy: dict) -> None:
     hint.answered(accuracy=accuracy)
     hint.require(set(accuracy) == {1, 2, 5}, f"`accuracy` has the keys {sorted(accuracy)}: it needs 1, 2 and 5.")
     digits = data.load("digits", "test")[:100]
-    net = models.pretrained("lenet", "digits")
+    net = zoo.pretrained("lenet", "digits")
     x, y = digits.images, digits.labels
     got = [float(accuracy[r]) for r in (1, 2, 5)]
     expected = [evaluation.robust_accuracy(net, x, y, _attack(r)).value for r in (1, 2, 5)]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from advlens import attacks, data, evaluation, geometry, models, training
+from advlens import attacks, data, evaluation, geometry, training, zoo
 
 SEED = 0
 STEPS = {"fgsm": attacks.fgsm, "fgm": attacks.fgm}
@@ -25,8 +25,8 @@ def curves() -> tuple[dict, str, None]:
     """Accuracy against eps of the four nets under FGSM and FGM, complete test sets."""
     values, sources = {}, {}
     for name in NETS:
-        dataset = models.NETWORKS[name][1]
-        net, test = models.pretrained(name), data.load(dataset, "test")
+        dataset = zoo.NETWORKS[name][1]
+        net, test = zoo.pretrained(name), data.load(dataset, "test")
         sources[test.source] = None
         values[name] = {attack: evaluation.robust_curve(net, test.images, test.labels, step, EPS[dataset][attack], progress=True)._asdict()
                         for attack, step in STEPS.items()}
@@ -35,7 +35,7 @@ def curves() -> tuple[dict, str, None]:
 
 def eights() -> tuple[dict, str, None]:
     """The smallest FGSM and FGM step that fools LeNet, for every 8 of the test set, in both norms (unam2021)."""
-    net, test = models.pretrained("lenet"), data.load("mnist", "test")
+    net, test = zoo.pretrained("lenet"), data.load("mnist", "test")
     test = test[test.labels == 8]
     grids = {"fgsm": torch.arange(1, 101) / 200, "fgm": torch.arange(1, 101) / 20}
     found = {name: _smallest(net, test.images, test.labels, step, grids[name]) for name, step in STEPS.items()}
@@ -67,7 +67,7 @@ def _smallest(net: nn.Module, x: Tensor, y: Tensor, step, grid: Tensor) -> dict[
 
 def protocol() -> tuple[dict, str, int]:
     """marinelli's choices on VGG blocks: squared error against cross-entropy, with and without clipping, two eps."""
-    net, test = models.pretrained("vgg_blocks"), data.load("cifar10", "test").sample(2000, SEED)
+    net, test = zoo.pretrained("vgg_blocks"), data.load("cifar10", "test").sample(2000, SEED)
     x, y = test.images, test.labels
     values: dict = {"n": len(test), "clean": _kept(net, x, y), "zero": {}}
     slopes = {loss: torch.cat([_gradient(net, a, b, attacks.losses.named(loss)) for a, b in zip(x.split(500), y.split(500))])
@@ -85,7 +85,7 @@ def protocol() -> tuple[dict, str, int]:
 
 def frog() -> tuple[dict, str, None]:
     """The first eps at which each step flips CIFAR-10's train[0] on CifarNet; JPEG copy and lossless copy."""
-    net = models.pretrained("cifar_net")
+    net = zoo.pretrained("cifar_net")
     copies = {"q75": data.load("cifar10", "train")[0], "lossless": data.load("cifar10_lossless", "test")[0]}
     grids = {"fgsm": torch.linspace(0, 0.1, 2001), "fgm": torch.linspace(0, 5, 2001)}
     values: dict = {}
@@ -119,7 +119,7 @@ def cutilli() -> tuple[dict, str, int]:
     """
     test = data.load("mnist", "test")
     x, y = test.images, test.labels
-    ours, (net, history) = models.pretrained("fully_connected"), _recipe(data.load("mnist"))
+    ours, (net, history) = zoo.pretrained("fully_connected"), _recipe(data.load("mnist"))
     eps = 77 / 255
     values: dict = {"n": len(test), "eps": eps, "epochs": len(history), "validation accuracy": max(history.validation_accuracy)}
     for name, model in (("ours", ours), ("recipe", net)):
@@ -152,7 +152,7 @@ def honest() -> tuple[dict, str, int]:
     """Random signs, FGSM and PGD-40 at the same eps, on 1,000 images for each of three nets."""
     n, values, sources = 1000, {"n": 1000}, {}
     for name, eps in (("lenet", 0.1), ("mnist_resnet", 0.1), ("cifar_net", 2 / 255)):
-        net, test = models.pretrained(name), data.load(models.NETWORKS[name][1], "test").sample(n, SEED)
+        net, test = zoo.pretrained(name), data.load(zoo.NETWORKS[name][1], "test").sample(n, SEED)
         sources[test.source] = None
         signs = torch.randint(0, 2, test.images.shape, generator=torch.Generator().manual_seed(SEED)) * 2.0 - 1
         noisy = (test.images + eps * signs).clamp(0, 1)

@@ -1,7 +1,7 @@
 """How each committed checkpoint was trained: `advlens record checkpoint-lenet-mnist`.
 
 float16 on disk halves the size; every accuracy in a card is measured after the
-rounding, on the network that `models.pretrained` gives.
+rounding, on the network that `zoo.pretrained` gives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from advlens import data, hebbian, models, records, training
+from advlens import data, hebbian, training, zoo
+from advlens.course import records
 from advlens.data import Dataset
 from advlens.defences.distillation import cross_entropy_at
 from advlens.evaluation import logits, wilson_interval
@@ -81,7 +82,7 @@ def train(key: str, folder: Path, work: Path, seed: int = 0) -> dict:
     train_set, test_set = data.load(dataset), data.load(dataset, "test")
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # the initial weights
-        model = models.NETWORKS[recipe["network"]][0]().to(memory_format=torch.channels_last)
+        model = zoo.NETWORKS[recipe["network"]][0]().to(memory_format=torch.channels_last)
     began = time.monotonic()
     part, sets = model, [train_set, test_set]
     if recipe["prepare"] is not None:

@@ -1,4 +1,4 @@
-"""Signs of a masked gradient: each diagnostic marks images, (N,) bool; `evaluation.audit` judges their share.
+"""Signs of a masked gradient: each diagnostic marks images, (N,) bool; `audit` judges their share.
 
 A masked gradient makes an attack fail where an adversarial example exists.  Every
 diagnostic looks for something that cannot happen, or hardly, where the gradient is
@@ -15,6 +15,7 @@ honest (athalye2018, sec. 3.1; carlini2019).
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,51 @@ from advlens import geometry
 from advlens.attacks.boundary import spread
 from advlens.attacks.gradient import fgsm, pgd
 from advlens.attacks.losses import Loss, margin, named
-from advlens.inputs import frozen, image_gradient
-from advlens.models import Scale
+from advlens.evaluation import Rate, classified_right, rate
+from advlens.inputs import check_amount, frozen, image_gradient
+from advlens.layers import Scale
+
+class Finding(NamedTuple):
+    """One diagnostic of an audit: the share of images that it marks, and what to do when they are too many.
+
+    passed: the 95 % interval of the share reaches down to the threshold, so chance explains it.
+    """
+
+    name: str
+    share: Rate
+    threshold: float
+    passed: bool
+    reason: str
+
+
+class Audit(NamedTuple):
+    """What `audit` found: the findings, and the success of each attack that it ran at `eps`.  Prints as a table."""
+
+    findings: tuple[Finding, ...]
+    success: dict[str, Rate]
+    eps: float
+
+    @property
+    def passed(self) -> bool:
+        """No diagnostic shows an attack that is misled."""
+        return all(f.passed for f in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence, and the reason of each diagnostic that failed."""
+        if self.passed:
+            return "No sign of a masked gradient. That is no proof of robustness: it says that these attacks were not fooled."
+        reasons = (f"- {f.reason}" for f in self.findings if not f.passed)
+        return "\n".join(["The gradient misleads at least one attack: the robustness that this attack measures is not to be believed.", *reasons])
+
+    def __str__(self) -> str:
+        row = "{:<5}{:<33}{:>7}   {}".format
+        lines = [row("ok" if f.passed else "FLAG", f.name, f"{f.share.value:.1%}", f"{f.share.low:.1%} to {f.share.high:.1%}") for f in self.findings]
+        attacks = ", ".join(f"{name} {share.value:.0%}" for name, share in self.success.items())
+        n, threshold = self.findings[0].share.n, self.findings[0].threshold
+        head = row("", "share of images where", "", f"95 % interval; FLAG: all of it above {threshold:.0%}")
+        return "\n".join([head, *lines, f"success at eps = {self.eps:.3g}, n = {n}: {attacks}", self.verdict])
+
 
 # diagnostic -> what it means when it marks many images, and what to do next
 ADVICE = {
@@ -38,6 +82,36 @@ ADVICE = {
     "unbounded attack fails": "With eps = 1 every image is in reach, and PGD still fails: it is the attack that is weak, not the net that is strong.",
     "transfer beats white box": "Another net's gradient finds what the model's own misses: attack by transfer, and look for what hides the gradient.",
 }
+
+
+def audit(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | None = None, other: nn.Module | None = None,
+          steps: int = 40, tolerance: float = 0.05, seed: int = 0) -> Audit:
+    """Does this model only hide its gradient?  A set of diagnostics, which a net that was trained plainly passes.
+
+    x, y: about 100 images (N, C, H, W) in [0, 1] and labels (N,); those that are classified
+    right are used, in one batch.  eps: radius of the l-infinity ball, by default one at
+    which about half the images fall.  other: a second net; adversarial examples for it
+    must not beat the white box.  steps: of each PGD.  A diagnostic fails when the share
+    of images that it marks lies above `tolerance` with its whole 95 % interval.
+    A pass is no proof of robustness: it only says that these attacks were not fooled.
+    Raises TypeError or ValueError for input outside the contract, and when no image is
+    classified right.  Source: athalye2018, sec. 3.1; carlini2019; belaustegui2022, 3.2.
+    """
+    check_amount(tolerance, "tolerance")
+    if tolerance >= 1:
+        raise ValueError(f"tolerance = {tolerance}; give a share of the images below 1, such as 0.05")
+    if eps is not None:
+        check_amount(eps, "eps", above_zero=True)
+    right = classified_right(model, x, y)
+    if not right.any():
+        raise ValueError(f"the model classifies none of the {len(x)} images right: there is nothing to audit")
+    x, y = x[right].detach(), y[right]
+    if eps is None:
+        eps = telling_eps(model, x, y)
+    fallen, marked = examine(model, x, y, eps, other, steps, seed)
+    shares = {name: rate(images) for name, images in marked.items()}
+    findings = tuple(Finding(name, share, tolerance, share.low <= tolerance, ADVICE[name]) for name, share in shares.items())
+    return Audit(findings, {name: rate(images) for name, images in fallen.items()}, eps)
 
 
 def examine(model: nn.Module, x: Tensor, y: Tensor, eps: float, other: nn.Module | None, steps: int,

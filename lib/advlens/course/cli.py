@@ -109,12 +109,12 @@ def _data() -> Iterator[Line]:
 
 
 def _checkpoints() -> Iterator[Line]:
-    from advlens import models
+    from advlens import zoo
 
     for path in sorted((data_folder() / "checkpoints").glob("*.safetensors")):
         name, trained_on = path.stem.rsplit("-", 1)
         try:
-            models.pretrained(name, trained_on)
+            zoo.pretrained(name, trained_on)
             yield True, f"checkpoint {path.stem}", ""
         except ValueError as error:
             yield False, f"checkpoint {path.stem}", str(error)
@@ -128,10 +128,11 @@ def _chromium() -> Iterator[Line]:
 # --- record --------------------------------------------------------------------
 
 def _record(names: list[str]) -> int:
-    from advlens import measurements, models, recipes, records
+    from advlens import zoo
+    from advlens.course import measuring, recipes, records
 
-    registry = measurements.registry()
-    checkpoints = [f"checkpoint-{key}" for key in recipes.RECIPES if key.rsplit("-", 1)[0] in models.NETWORKS]
+    registry = measuring.registry()
+    checkpoints = [f"checkpoint-{key}" for key in recipes.RECIPES if key.rsplit("-", 1)[0] in zoo.NETWORKS]
     known = [*registry, *checkpoints]
     if not names:
         print("\n".join(known))
@@ -156,7 +157,7 @@ def _record(names: list[str]) -> int:
 
 def _student(options) -> int:
     _needs_nbgrader()
-    from advlens import grading
+    from advlens.course import grading
 
     grading.make_students(options.exercises, options.out)
     print(f"student release: {options.out}")
@@ -165,7 +166,7 @@ def _student(options) -> int:
 
 def _grade(options) -> int:
     _needs_nbgrader()
-    from advlens import grading
+    from advlens.course import grading
 
     grading.grade(options.assignment, options.submissions, options.out, exercises_folder=options.exercises)
     print(f"scores: {options.out / 'scores.csv'}; feedback: {options.out / 'feedback'}")

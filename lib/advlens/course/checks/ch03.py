@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from advlens import attacks, data, evaluation, geometry, models
-from advlens.checks import hint
+from advlens import attacks, data, evaluation, geometry, zoo
+from advlens.course.checks import hint
 
 
 def fgsm(function) -> None:
@@ -63,7 +63,7 @@ def smallest_eps(smallest: dict, sizes: dict) -> None:
         hint.require(name in smallest and name in sizes, f"`smallest` and `sizes` need the keys \"fgsm\" and \"fgm\": {name!r} is missing.")
         hint.require(not isinstance(sizes[name], (int, float)) and len(sizes[name]) == 2, f"`sizes[{name!r}]` is a pair: (Linf, L2).")
     digits = data.load("digits", "test")[5:6]
-    net = models.pretrained("lenet", "digits")
+    net = zoo.pretrained("lenet", "digits")
     eps, flipped = {}, {}
     for name, attack, grid in (("fgsm", attacks.fgsm, FGSM_GRID), ("fgm", attacks.fgm, FGM_GRID)):
         flips = [_flips(net, digits, attack, e) for e in grid]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from advlens import attacks, data, evaluation, geometry, models
+from advlens import attacks, data, evaluation, geometry, zoo
 from advlens.attacks.losses import cross_entropy
 
 SEED = 0
@@ -55,7 +55,7 @@ def curves() -> tuple[dict, str, int]:
         net, test = _net_and_images(name, 1000)
         sources.append(test.source)
         pgd = partial(attacks.pgd, steps=40, first_success=True, generator=_generator())
-        found[name] = {"test accuracy": models.card(name)["test accuracy"]} | {
+        found[name] = {"test accuracy": zoo.card(name)["test accuracy"]} | {
             attack: evaluation.robust_curve(net, test.images, test.labels, strike, eps, batch_size=250, progress=True)._asdict()
             for attack, strike in (("fgsm", attacks.fgsm), ("pgd", pgd))}
     return {"steps": 40, "nets": found}, _joined(sources), SEED
@@ -173,8 +173,8 @@ def _zero_gradients(net: nn.Module, x: Tensor, y: Tensor, temperature: float) ->
 
 def _net_and_images(name: str, n: int) -> tuple[nn.Module, data.Dataset]:
     """A pretrained net and n test images of the data set it was trained on, always the same ones."""
-    real = models.NETWORKS[name][1]
-    return models.pretrained(name), data.load(real, "test").sample(n, seed=SEED)
+    real = zoo.NETWORKS[name][1]
+    return zoo.pretrained(name), data.load(real, "test").sample(n, seed=SEED)
 
 
 def _generator() -> torch.Generator:

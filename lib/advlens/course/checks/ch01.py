@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from advlens import data
-from advlens.checks import hint
+from advlens.course.checks import hint
 
 
 def to_images(function) -> None:

@@ -1,0 +1,1 @@
+"""What only the book needs: records, figures, widgets, checks, grading, the command line."""

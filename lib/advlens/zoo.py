@@ -1,0 +1,107 @@
+"""Trained networks, their cards, and tables of their layers.
+
+>>> pretrained("lenet", "digits")(torch.zeros(1, 1, 28, 28)).shape
+torch.Size([1, 10])
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Callable
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from advlens.inputs import frozen
+from advlens.models import CifarNet, FullyConnected, HebbianNet, LeNet, MnistResNet, VggBlocks
+from advlens.paths import data_folder
+
+# name -> (builder, real data set, embedded data set)
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
+    "lenet": (LeNet, "mnist", "digits"),
+    "mnist_resnet": (MnistResNet, "mnist", "digits"),
+    "fully_connected": (FullyConnected, "mnist", "digits"),
+    "cifar_net": (CifarNet, "cifar10", "shapes"),
+    "vgg_blocks": (VggBlocks, "cifar10", "shapes"),
+    "hebbian_bio": (HebbianNet, "mnist", "digits"),  # W1 learnt without labels, then frozen
+    "hebbian_bp": (HebbianNet, "mnist", "digits"),   # the same net, all by backpropagation
+}
+
+
+def pretrained(name: str, data: str | None = None) -> nn.Module:
+    """A trained network in evaluation mode, its parameters frozen.
+
+    name: one of NETWORKS.  data: the data set it was trained on, by default the real
+    one; pass `dataset.name` to follow a stand-in.  How each was trained, and how well
+    it does, stands in its card: `card(name, data)`.
+    Raises ValueError for an unknown name, FileNotFoundError or ValueError for a
+    checkpoint that is missing or unreadable.
+    """
+    path = _checkpoint(name, data)
+    with torch.random.fork_rng(devices=[]):  # the first weights are overwritten: do not spend the caller's random numbers
+        model = NETWORKS[name][0]()
+    try:
+        weights = load_file(path)
+        model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in weights.items()})
+    except (SafetensorError, RuntimeError) as broken:
+        raise ValueError(f"{path} is not a checkpoint of {name} ({str(broken).splitlines()[0]}): restore it from the repository") from broken
+    return model.requires_grad_(False).eval()
+
+
+def card(name: str, data: str | None = None) -> dict:
+    """What is known about a checkpoint: data and its source, epochs, seed, device, seconds, accuracy, history."""
+    return json.loads(_checkpoint(name, data).with_suffix(".json").read_text())
+
+
+def _checkpoint(name: str, data: str | None) -> Path:
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    known = NETWORKS[name][1:]
+    if data is not None and data not in known:
+        raise ValueError(f"{name} was not trained on {data!r}; known: {', '.join(known)}")
+    path = data_folder() / "checkpoints" / f"{name}-{data or known[0]}.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: restore it from the repository, or train it with `advlens record checkpoint-{path.stem}`")
+    return path
+
+
+# --- counting parameters -------------------------------------------------------
+
+def count(model: nn.Module) -> dict[str, int]:
+    """Numbers that a model stores: total, trainable, and running statistics that are not trained."""
+    trainable = sum(p.numel() for p in model.parameters())
+    running = sum(b.numel() for name, b in model.named_buffers() if name.rpartition(".")[2].startswith("running_"))
+    return {"total": trainable + running, "trainable": trainable, "non-trainable": running}
+
+
+@torch.no_grad()
+def summary(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -> str:
+    """A table of layers, output shapes and parameters, in the manner of the sources.
+
+    image_shape: (C, H, W); by default the shape that `Normalize` tells.
+    """
+    if image_shape is None:
+        image_shape = (1, 28, 28) if model[0].mean.numel() == 1 else (3, 32, 32)
+    rows: list[tuple[str, str, str]] = []
+
+    def note(name):
+        def hook(module, inputs, output):
+            own = count(module)["total"]
+            rows.append((name, "x".join(map(str, output.shape[1:])), f"{own:,}" if own else "-"))
+        return hook
+
+    hooks = [layer.register_forward_hook(note(type(layer).__name__)) for layer in model.children()]
+    try:
+        with frozen(model):
+            model(torch.zeros(1, *image_shape, device=model[0].mean.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    total = count(model)
+    line = "-" * 46
+    body = [f"{name:<20}{shape:>14}{number:>12}" for name, shape, number in rows]
+    foot = [f"{key:<20}{value:>26,}" for key, value in total.items()]
+    return "\n".join([f"{'layer':<20}{'output':>14}{'numbers':>12}", line, *body, line, *foot])
