@@ -37,10 +37,16 @@ BOOK_SOURCES := _config.yml _toc.yml $(shell find book chapters exercises/studen
 book: $(SITE)/.checked  ## build the book into _build/html
 	@echo "The book is at $(SITE)/index.html   (make serve shows it on http://127.0.0.1:8000)"
 
+# A build that was stopped or failed leaves half of Sphinx's caches, and what they hold is not
+# warned of again: where the mark of a started build still stands, all is built anew.
+STARTED := _build/.started
+
 $(SITE)/.checked: $(VENV)/book.stamp $(BOOK_SOURCES)
+	@if test -e $(STARTED); then echo "The last build did not end well: building anew"; rm -rf _build; fi
+	@mkdir -p _build && touch $(STARTED) && rm -f $@
 	$(BIN)/jupyter-book build . -W -n --keep-going
 	$(BIN)/python book/check_site.py $(SITE)
-	@touch $@
+	@touch $@ && rm $(STARTED)
 
 serve: book  ## show the built book on http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
