@@ -25,7 +25,7 @@ from torch.func import functional_call
 from advlens import training
 from advlens.evaluation import logits
 from advlens.geometry import per_sample
-from advlens.inputs import check_amount, check_eps, check_images, check_labels, check_logits, forward, frozen
+from advlens.inputs import check_amount, check_at_least_one, check_eps, check_images, check_labels, check_logits, forward, frozen
 from advlens.kernels import pairwise
 from advlens.layers import Angular, BatchRenorm, ElasticSigmoid, Normalize, PairwiseDifference, RePU, Scale
 from advlens.models import IdentityBlock
@@ -92,7 +92,10 @@ def _gaps(model: nn.Module, box: Box, y: Tensor) -> Tensor:
     weight = factor * last.weight.to(lower.dtype)  # (K, F)
     weight = weight - weight[y, None]  # (N, K, F): z_j - z_y as a linear layer of its own, one for each image
     gaps = torch.einsum("nkf,nf->nk", weight, (lower + upper) / 2) + torch.einsum("nkf,nf->nk", weight.abs(), (upper - lower) / 2)
-    return gaps if last.bias is None else gaps + factor * (last.bias - last.bias[y, None])
+    if last.bias is None:
+        return gaps
+    bias = factor * last.bias.to(lower.dtype)  # (K,)
+    return gaps + bias - bias[y, None]
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:
@@ -175,8 +178,9 @@ def _pairwise(layer, lower, upper):
     n, weight = layer.in_features, layer.weight.to(lower.dtype).flatten(1)  # (out, pairs)
     i, j = (torch.arange(n).repeat_interleave(n), torch.arange(n).repeat(n)) if layer.full else pairwise.pairs(n)
     low, high = torch.sigmoid(lower[..., i] - upper[..., j]), torch.sigmoid(upper[..., i] - lower[..., j])  # (..., pairs)
-    centre, radius = F.linear((low + high) / 2, weight, layer.bias and layer.bias.to(weight)), F.linear((high - low) / 2, weight.abs())
-    return centre - radius, centre + radius
+    centre, radius = F.linear((low + high) / 2, weight), F.linear((high - low) / 2, weight.abs())
+    bias = 0.0 if layer.bias is None else layer.bias.to(weight)
+    return centre - radius + bias, centre + radius + bias
 
 
 RULES: dict[type, Callable[..., Box]] = {
@@ -223,8 +227,6 @@ class IntervalTraining:
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, loss: training.Loss, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """One step's (value, logits (N, K))."""
         value, clean = training.plain(model, x, y, loss, generator)
-        if self.kappa == 1:
-            return value, clean
         worst = _gaps(model, _box(x, self.eps), y).to(x.dtype)  # (N, K): a shift of all logits changes no softmax
         return self.kappa * value + (1 - self.kappa) * loss(worst, y), clean
 
@@ -260,8 +262,7 @@ def smoothed(model: nn.Module, x: Tensor, *, sigma: float, n: int, alpha: float 
     needed = math.floor(math.log2(1 / alpha)) + 1  # the best bound is that of n hits, alpha^(1/n)
     if n < needed:
         raise ValueError(f"n = {n} draws cannot certify anything at alpha = {alpha}: give at least {needed}")
-    if n0 < 1 or batch_size < 1:
-        raise ValueError(f"n0 = {n0}, batch_size = {batch_size}; give at least 1")
+    check_at_least_one(n0=n0, batch_size=batch_size)
     from scipy.special import ndtri
 
     choice, hits = torch.empty((2, len(x)), dtype=torch.int64)
