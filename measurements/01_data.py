@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from advlens import data, evaluation, models, zoo
+from advlens.data import box_and_offset
 
 # Standard deviations of CIFAR-10's training pixels as everybody quotes them, from the original files.
 ORIGINAL_STD = models.CIFAR10_PIXELS[1]
@@ -33,21 +34,6 @@ def ink(images: Tensor) -> dict:
     return {"share in a box of 20": ((height <= 20) & (width <= 20)).double().mean().item(),
             "share with a side of 20": (torch.maximum(height, width) == 20).double().mean().item(),
             "mean offset": offset.mean(0).tolist(), "largest offset": (offset - offset.mean(0)).abs().max().item()}
-
-
-def box_and_offset(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of images (N, 1, S, S): height and width (N,) of the box around the ink, and the centre of mass minus the image's centre, (N, 2) as (down, right), in pixels."""
-    rows, columns = images.sum(3).squeeze(1), images.sum(2).squeeze(1)  # ink in each row (N, H) and in each column (N, W)
-    place = torch.arange(rows.shape[1], dtype=images.dtype) - (rows.shape[1] - 1) / 2  # images are square
-    offset = torch.stack([rows @ place, columns @ place], 1) / rows.sum(1, keepdim=True)
-    return _extent(rows), _extent(columns), offset
-
-
-def _extent(ink: Tensor) -> Tensor:
-    """From the first to the last place with ink, (N, length) -> (N,)."""
-    place = torch.arange(ink.shape[1])
-    first, last = torch.where(ink > 0, place, ink.shape[1]).amin(1), torch.where(ink > 0, place, -1).amax(1)
-    return last - first + 1
 
 
 def copy():

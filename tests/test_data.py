@@ -50,10 +50,26 @@ def test_embedded_sets_keep_the_contract(name, split):
 def test_embedded_sets_are_reproducible(name):
     first = data.load(name)
     before = torch.get_rng_state()
-    data.EMBEDDED[name].cache_clear()
+    data.embedded.EMBEDDED[name].cache_clear()
     again = data.load(name)
-    assert again is not first and torch.equal(again.images, first.images) and torch.equal(again.labels, first.labels)
+    assert torch.equal(again.images, first.images) and torch.equal(again.labels, first.labels)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_what_is_done_to_a_loaded_set_stays_there(name):
+    """A sign error in place must not spoil the data of everything that loads it later."""
+    ds = data.load(name)
+    images, labels = ds.images.clone(), ds.labels.clone()
+    ds.images.neg_()
+    ds.labels.zero_()
+    ds[:5].images.fill_(0.5)
+    again = data.load(name)
+    assert torch.equal(again.images, images) and torch.equal(again.labels, labels)
+    with pytest.warns(StandInWarning), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADVLENS_STANDIN", "always")
+        data.load("mnist", fallback=name).images.zero_()
+    assert torch.equal(data.load(name).images, images)
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -101,6 +117,31 @@ def test_mean_std_and_class_counts_by_numpy():
     assert ds[:3].class_counts.shape == (10,)
 
 
+def test_the_box_and_the_centre_of_the_ink():
+    """Against a slow count of each pixel; a shifted picture keeps its box, and its centre moves along."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.zeros(6, 1, 12, 14)
+    images[:, :, 2:9, 3:8] = torch.rand(6, 1, 7, 5, generator=generator) * (torch.rand(6, 1, 7, 5, generator=generator) < 0.3)
+    height, width, offset = data.box_and_offset(images)
+    for image, h, w, centre in zip(images[:, 0], height, width, offset):
+        at = image.nonzero()
+        assert [h.item(), w.item()] == (at.amax(0) - at.amin(0) + 1).tolist()
+        mass = sum(image[tuple(pixel)] * (pixel - torch.tensor([5.5, 6.5])) for pixel in at) / image.sum()
+        torch.testing.assert_close(centre, mass)
+    moved = data.box_and_offset(images.roll((3, -2), (2, 3)))
+    assert torch.equal(moved[0], height) and torch.equal(moved[1], width)
+    torch.testing.assert_close(moved[2], offset + torch.tensor([3.0, -2.0]))
+
+
+@pytest.mark.parametrize("images, message", [
+    (torch.ones(2, 3, 4, 4), r"images has shape \(2, 3, 4, 4\); give \(N, 1, H, W\)"),
+    (torch.eye(4)[:, None, None, :] * torch.tensor([1, 0, 1, 1.0]).view(-1, 1, 1, 1), "1 of 4 images hold no ink"),
+])
+def test_a_box_needs_ink(images, message):
+    with pytest.raises(ValueError, match=message):
+        data.box_and_offset(images)
+
+
 def test_mnist_is_mnist(real):
     train, test = real("mnist", "train"), real("mnist", "test")
     assert (len(train), len(test)) == (60_000, 10_000) and train.images.shape[1:] == (1, 28, 28)
@@ -136,7 +177,7 @@ def alone(tmp_path, monkeypatch):
     for name in ("ADVLENS_DATA", "ADVLENS_STANDIN", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ADVLENS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(data, "_torchvision_datasets", lambda: Network(down=True))
+    monkeypatch.setattr(data.real, "torchvision_datasets", lambda: Network(down=True))
     return tmp_path
 
 
@@ -285,7 +326,7 @@ def test_any_damage_is_noticed(place, cut, byte, tmp_path_factory):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zipfile remarks on some kinds of damage
-            ds = data._read("mnist", "test", folder)
+            ds = data.real._read("mnist", "test", folder)
     except DataUnavailable:
         return
     np.testing.assert_array_equal((ds.images * 255).round().byte().numpy()[:, 0], arrays()["x_test"])
@@ -364,13 +405,13 @@ class Network:
 
 @pytest.fixture
 def checksums(monkeypatch):
-    monkeypatch.setattr(data, "MNIST_SHA256", {name: hashlib.sha256(content).hexdigest() for name, content in mnist_files().items()})
+    monkeypatch.setattr(data.real, "MNIST_SHA256", {name: hashlib.sha256(content).hexdigest() for name, content in mnist_files().items()})
 
 
 @pytest.fixture
 def online(alone, checksums, monkeypatch):
     network = Network()
-    monkeypatch.setattr(data, "_torchvision_datasets", lambda: network)
+    monkeypatch.setattr(data.real, "torchvision_datasets", lambda: network)
     return network
 
 
@@ -427,12 +468,21 @@ def test_cifar10_with_wrong_files_is_refused_before_anything_is_unpickled(own, m
         data.load("cifar10", "test")
 
 
+def test_torchvisions_layout_of_cifar10_without_torchvision(own, monkeypatch):
+    cifar_files(own)
+    monkeypatch.undo()
+    monkeypatch.setenv("ADVLENS_DATA", str(own))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)  # its import fails
+    with pytest.raises(DataUnavailable, match="torchvision reads .*and does not import.*install"):
+        data.load("cifar10")
+
+
 def test_torchvisions_layout_of_cifar10(own, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("ADVLENS_DATA", str(own))
     cifar_files(own)
     sums = {file.name: hashlib.md5(file.read_bytes()).hexdigest() for file in (own / "cifar-10-batches-py").iterdir()}
-    CIFAR10 = data._torchvision_datasets().CIFAR10
+    CIFAR10 = data.torchvision_datasets().CIFAR10
     monkeypatch.setattr(CIFAR10, "train_list", [[n, sums[n]] for n in sorted(sums) if n.startswith("data")])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
@@ -507,7 +557,7 @@ def forever(folder, *, download):
 def test_a_killed_download_leaves_nothing_that_is_believed(online, alone):
     """Really killed, with files half written: what is left has another name, and the next call starts anew."""
     code = ("import sys; sys.path.insert(0, sys.argv[1]); import test_data; from advlens import data; "
-            "data._torchvision_datasets = lambda: type('Network', (), {'MNIST': staticmethod(test_data.forever)}); data.load('mnist')")
+            "data.real.torchvision_datasets = lambda: type('Network', (), {'MNIST': staticmethod(test_data.forever)}); data.load('mnist')")
     victim = subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__)], stdout=subprocess.PIPE, text=True)
     try:
         assert victim.stdout.readline() == "writing\n"
@@ -532,7 +582,7 @@ def test_a_read_only_cache_folder(online, alone, monkeypatch):
     def refuse(*args, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(data.tempfile, "mkdtemp", refuse)  # a real one would not stop the tests of an administrator
+    monkeypatch.setattr(data.real.tempfile, "mkdtemp", refuse)  # a real one would not stop the tests of an administrator
     with pytest.raises(DataUnavailable, match="The cache folder .*Read-only file system.*ADVLENS_CACHE"):
         data.load("mnist", "test")
     with pytest.warns(StandInWarning, match="cannot be written"):
