@@ -14,7 +14,7 @@ import torch
 
 from advlens import data, zoo
 from advlens.attacks import deepfool, lbfgs
-from advlens.attacks.lbfgs import _look
+from advlens.attacks.lbfgs import _query
 from advlens.inputs import frozen
 
 STEPS = 50
@@ -53,17 +53,17 @@ def scipy(model, x, y):
             def function(flat):
                 nonlocal smallest
                 point = torch.from_numpy(flat).to(x).view_as(image)
-                loss, slope, hit = _look(model, point, label, False)
+                loss, slope, hit = _query(model, point, label, False)
                 r = point - image
                 length = r.norm().item()
                 if hit and length < smallest:
                     result[i], smallest = point[0], length
                 return loss.item() + c * length**2, (slope + 2 * c * r).flatten().double().numpy()
 
-            for _ in range(SEARCHES if not _look(model, image, label, False)[2] else 0):
+            for _ in range(SEARCHES if not _query(model, image, label, False)[2] else 0):
                 end = minimize(function, result[i].flatten().double().numpy(), jac=True, method="L-BFGS-B",
                                bounds=[(0, 1)] * image.numel(), options={"maxiter": WALK, "ftol": 1e-5}).x
-                hit = _look(model, torch.from_numpy(end).to(x).view_as(image), label, False)[2]
+                hit = _query(model, torch.from_numpy(end).to(x).view_as(image), label, False)[2]
                 succeeds, fails = (c, fails) if hit else (succeeds, c)
                 c = 10 * succeeds if fails == float("inf") else (fails / 10 if succeeds == 0 else (succeeds * fails) ** 0.5)
     return result

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from advlens.attacks import lbfgs
-from advlens.attacks.lbfgs import _look, minimise
+from advlens.attacks.lbfgs import _query, minimise
 from advlens.evaluation import evaluate, logits
 from advlens.geometry import ZeroGradientWarning
 from advlens.inputs import frozen
@@ -32,7 +32,7 @@ def szegedy(model, x, target, c):
     """c ||r||^2 + cross-entropy to the target, as `minimise` and SciPy want it."""
     def objective(points, rows):
         image = points.view(-1, *x.shape[1:])
-        loss, gradient, _ = _look(model, image, target[rows], True)
+        loss, gradient, _ = _query(model, image, target[rows], True)
         r = image - x[rows]
         return c * r.pow(2).flatten(1).sum(1) + loss, (2 * c * r + gradient).flatten(1)
     return objective

@@ -15,7 +15,7 @@ from torch import nn
 
 from advlens import zoo
 from advlens.attacks import carlini_wagner, ddn
-from advlens.attacks.boundary import missing
+from advlens.attacks.boundary import violation
 from advlens.evaluation import evaluate, logits
 from nets import After
 
@@ -122,7 +122,7 @@ def test_success_does_not_hang_on_rounding(attack, lenet, digits):
 def test_a_margin_of_the_size_of_rounding_is_no_success(scale):
     """PEERS 15, in units of the spread: 1e-6 ahead may be behind on another device, 1e-4 ahead is not."""
     z = scale * torch.tensor([[0.0, -1.0, 1e-6], [0.0, -1.0, 1e-4]], dtype=torch.float64)
-    assert (missing(z, torch.tensor([0, 0]), False) < 0).tolist() == [False, True]
+    assert (violation(z, torch.tensor([0, 0]), False) < 0).tolist() == [False, True]
 
 
 # --- confidence -----------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_the_shortest_success_met_comes_back(attack, fair):
     hook = net.register_forward_pre_hook(lambda module, inputs: points.append(inputs[0].detach()))
     adversarial = attack(net, x, y)
     hook.remove()
-    met = torch.stack([torch.where(missing(logits(net, p), y, False) < 0, (p - x).flatten(1).norm(dim=1), torch.inf) for p in points])
+    met = torch.stack([torch.where(violation(logits(net, p), y, False) < 0, (p - x).flatten(1).norm(dim=1), torch.inf) for p in points])
     torch.testing.assert_close(length(net, x, adversarial, y), met.amin(0))  # met: (steps + 1, 8)
 
 

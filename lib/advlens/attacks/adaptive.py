@@ -16,6 +16,8 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
+from advlens.inputs import check_at_least_one, forward
+
 
 def identity(x: Tensor) -> Tensor:
     """x itself: the stand-in for a transformation that hardly changes an image."""
@@ -36,14 +38,14 @@ class BPDA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            exact = self.exact(x)
+            exact = self.exact(x.clone())  # a transformation that works in place spoils neither x nor the stand-in
         if torch.is_grad_enabled() and x.requires_grad:
             standin = self.standin(x)
             if standin.shape != exact.shape:
                 raise ValueError(f"backward returns shape {tuple(standin.shape)}, forward {tuple(exact.shape)}: they must agree")
             # The bracket is exactly 0, so the value is that of `exact` to the last bit and the slope that of `standin`.
             exact = exact + (standin - standin.detach())
-        return self.model(exact)
+        return forward(self.model, exact)
 
 
 class EOT(nn.Module):
@@ -69,13 +71,12 @@ class EOT(nn.Module):
 
     def __init__(self, model: nn.Module, transform: Callable[[Tensor, torch.Generator], Tensor], samples: int, *, seed: int = 0):
         super().__init__()
-        if samples < 1:
-            raise ValueError(f"samples = {samples}; give at least 1")
+        check_at_least_one(samples=samples)
         self.model, self.transform, self.samples, self.seed = model, transform, samples, seed
 
     def forward(self, x: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.cat([self.transform(x, generator) for _ in range(self.samples)])  # (m*N, C, H, W)
+        drawn = torch.cat([self.transform(x.clone(), generator) for _ in range(self.samples)])  # (m*N, C, H, W)
         if len(drawn) != self.samples * len(x):
             raise ValueError(f"transform returns {len(drawn) // self.samples} images for {len(x)}: it must keep their number")
-        return self.model(drawn).unflatten(0, (self.samples, len(x))).mean(0)  # (m*N, K) -> (N, K)
+        return forward(self.model, drawn).unflatten(0, (self.samples, len(x))).mean(0)  # (m*N, K) -> (N, K)

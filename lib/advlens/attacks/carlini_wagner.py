@@ -9,15 +9,15 @@
 from __future__ import annotations
 
 import math
-import warnings
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
-from advlens.attacks.boundary import gain, look, missing, reach, start
-from advlens.geometry import ZeroGradientWarning, norm, per_sample
-from advlens.inputs import check_amount, check_images, check_labels, frozen
+from advlens.attacks.boundary import linear_distance, query, signed_margin, start, violation
+from advlens.geometry import norm, per_sample, warn_zero_gradient
+from advlens.inputs import check_amount, check_at_least_one, check_images, check_labels, frozen, keep
 
 FACTOR = 10.0        # how far c moves while only one side of its bracket is known
 ENOUGH = 0.005       # an image whose norm a successful search shortens by a smaller share is done
@@ -26,12 +26,35 @@ TINY = 1e-12         # Adam's, small because gradients here follow the scale of 
 INSIDE = 0.9999      # black and white pixels start this close to the ends of the sine, where it would be flat
 
 
+class Problem(NamedTuple):
+    """What one search minimises: ||x' - x||^2 + c max(violation, 0), for each of n images."""
+
+    x: Tensor         # (n, C, H, W)
+    y: Tensor         # (n,) labels or targets
+    gradient: Tensor  # (n, C, H, W) of the margin at x
+    c: Tensor         # (n,)
+    rate: Tensor      # (n,) Adam's first learning rate
+    known: Tensor     # (n,) whether an earlier search has succeeded
+
+
+class Iterate(NamedTuple):
+    """Where Adam is, for the images that still move."""
+
+    rows: Tensor       # (m,) where each stands in the search
+    w: Tensor          # (m, C, H, W) the variable, an angle
+    d: Tensor          # (m, C, H, W) the perturbation that it means
+    first: Tensor      # (m, C, H, W) Adam's moments
+    second: Tensor
+    violation: Tensor  # (m,) positive where the margin is missing
+    gradient: Tensor   # (m, C, H, W) of the margin
+
+
 def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = 0.0, steps: int = 100, searches: int = 5,
                    learning_rate: float = 0.1, targeted: bool = False) -> Tensor:
-    """Carlini-Wagner, L2: minimise ||x' - x||^2 + c max(confidence - gain, 0) over images x', for several c each.
+    """Carlini-Wagner, L2: minimise ||x' - x||^2 + c max(confidence - margin, 0) over images x', for several c each.
 
-    The gain is the best other logit minus that of y, the reverse when `targeted`; a success
-    has a gain above `confidence`.
+    The margin is the best other logit minus that of y, the reverse when `targeted`; a
+    success has a margin above `confidence`.
 
     x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`.
     searches: how many c are tried.  steps: of Adam for each c.  learning_rate: its largest.
@@ -40,48 +63,56 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
     already.  Warns (ZeroGradientWarning) where the gradient at x is 0: those stay as they are.
     Cost: at most searches x steps x (forward + backward), and one forward pass when searches = 1.
     Raises TypeError or ValueError for input outside the contract.
+
+    Where this departs from the source, and why.  A pixel is (1 + sin w) / 2, not
+    (1 + tanh w) / 2: black and white pixels lie at infinite tanh, and do not move.  The
+    first c is twice what a linear margin needs, not a constant, so that the scale of the
+    logits changes nothing.  The learning rate follows the distance to the boundary, and
+    fades with a cosine: on the boundary Adam jumps to and fro by the length of its step.
+    Images that a search no longer shortens leave, each for itself, and so does a search
+    that has not succeeded halfway where another one has: with a tenth of the source's
+    steps the result is as short.
     Source: carlini2017, sec. V; unam2021, 2.2.1.
     """
     check_images(x)
     check_labels(y, len(x))
     check_amount(confidence, "confidence")
     check_amount(learning_rate, "learning_rate", above_zero=True)
-    for name, number in (("steps", steps), ("searches", searches)):
-        if number < 1:
-            raise ValueError(f"{name} = {number}; give at least 1")
+    check_at_least_one(steps=steps, searches=searches)
     x = x.detach()
-    result = x.clone()
+    result, shortest = x.clone(), x.new_full((len(x),), torch.inf)
     with frozen(model):
-        logits, slope, rows = start(model, x, y, targeted, confidence)  # the first gradient of every search; the rows to search
-        distance = reach(logits, slope, y, targeted, confidence)  # (N,)
-        # Twice the c that a linear margin needs.  It follows the scale of the logits, which therefore changes nothing.
-        c = 4 * distance / norm(slope, "l2")  # (N,)
-        # Adam's first step moves each pixel by up to rate / 2, whatever the gradient: in all, not beyond twice that distance.
-        rate = (4 * distance / x[0].numel() ** 0.5).clamp_max(learning_rate)  # (N,)
-        flat = ~torch.isfinite(c[rows])
-        if flat.any():
-            warnings.warn(f"the input gradient is 0 for {int(flat.sum())} of {len(x)} images: they stay as they are. "
-                          "A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=2)
-        rows = rows[~flat]
-        ceiling = 1e15 * c  # beyond it the distance counts for nothing, and the squares in Adam come near overflow
-        shortest = x.new_full((len(x),), torch.inf)
-        low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)  # the largest c that failed, the smallest that succeeded
+        problem, rows = _first_problem(model, x, y, learning_rate, confidence, targeted)
+        ceiling = 1e15 * problem.c  # beyond it the distance counts for nothing, and Adam's squares come near overflow
+        low, high = torch.zeros_like(shortest), torch.full_like(shortest, torch.inf)  # largest c that failed, smallest that succeeded
         for _ in range(searches):
             if len(rows) == 0:
                 break
             # Each search starts at x.  From the best point so far it would end in the same local minimum, and find less.
-            known = shortest[rows] < torch.inf
-            point, size = _search(model, x[rows], y[rows], c[rows], slope[rows], known, confidence, steps, rate[rows], targeted)
-            found = size < torch.inf
-            low[rows] = torch.where(found, low[rows], c[rows])
-            high[rows] = torch.where(found, c[rows], high[rows])
-            c[rows] = _next(low[rows], high[rows])
+            point, size = _search(model, keep(rows, problem), confidence, steps, targeted)
+            found, c = size < torch.inf, problem.c[rows]
+            low[rows], high[rows] = torch.where(found, low[rows], c), torch.where(found, c, high[rows])
+            problem.c[rows] = _next(low[rows], high[rows])
 
             shorter = size < shortest[rows]
             converged = found & ~(size < (1 - ENOUGH) * shortest[rows])
             result[rows[shorter]], shortest[rows[shorter]] = point[shorter], size[shorter]
-            rows = rows[~converged & (c[rows] < ceiling[rows])]
+            problem.known[rows] |= found
+            rows = rows[~converged & (problem.c[rows] < ceiling[rows])]
     return result
+
+
+def _first_problem(model, x: Tensor, y: Tensor, learning_rate: float, confidence: float, targeted: bool) -> tuple[Problem, Tensor]:
+    """The first search of every image, and the rows (n,) that have to search."""
+    logits, gradient, rows = start(model, x, y, targeted, confidence)
+    distance = linear_distance(logits, gradient, y, targeted, confidence)  # (N,)
+    # Twice the c that a linear margin needs.  It follows the scale of the logits, which therefore changes nothing.
+    c = 4 * distance / norm(gradient, "l2")  # (N,)
+    # Adam's first step moves each pixel by up to rate / 2, whatever the gradient: in all, not beyond twice that distance.
+    rate = (4 * distance / x[0].numel() ** 0.5).clamp_max(learning_rate)  # (N,)
+    flat = ~torch.isfinite(c[rows])
+    warn_zero_gradient(int(flat.sum()), len(x), "they stay as they are")
+    return Problem(x, y, gradient, c, rate, torch.zeros_like(y, dtype=torch.bool)), rows[~flat]
 
 
 def _next(low: Tensor, high: Tensor) -> Tensor:
@@ -89,39 +120,53 @@ def _next(low: Tensor, high: Tensor) -> Tensor:
     return torch.where(high == torch.inf, low * FACTOR, torch.where(low == 0, high / FACTOR, (low * high).sqrt()))
 
 
-def _search(model, x, y, c, slope, known, confidence, steps, rate, targeted) -> tuple[Tensor, Tensor]:
-    """Minimise ||d||^2 + c max(missing, 0) by Adam, from d = 0: the shortest success met and its norm (n,), inf where none.
+def _search(model, problem: Problem, confidence: float, steps: int, targeted: bool) -> tuple[Tensor, Tensor]:
+    """Minimise by Adam from d = 0: the shortest success met and its norm (n,), inf where none.
 
-    The variable is an angle w, a pixel (1 + sin w) / 2: as with the source's tanh, each w is a pixel in the box.
-    But tanh reaches 0 and 1 only at infinity, and pixels that start there, or near, hardly move; the sine is at
-    its end at a finite angle, and since Adam's steps do not shrink with the slope a black pixel turns grey at once.
-    The rate (n,) fades with a cosine: on the boundary Adam jumps to and fro by the length of its step.
-    An image with a `known` (n,) success that has not succeeded halfway here leaves: its c is too small.
+    An image with a `known` success that has not succeeded halfway here leaves: its c is too small.
     """
-    best, shortest = x.clone(), torch.full_like(c, torch.inf)
-    rows = torch.arange(len(x), device=x.device)  # those that still move
-    centre = INSIDE * (x - 0.5)
-    w = (2 * centre).asin()
-    first, second = torch.zeros_like(x), torch.zeros_like(x)  # Adam's moments
-    lack = torch.ones_like(c)
-    d = torch.zeros_like(x)
+    best, shortest = problem.x.clone(), torch.full_like(problem.c, torch.inf)
+    at = _first_iterate(problem)
     for step in range(steps):
-        gradient = (2 * d - per_sample(c * (lack > 0), d) * slope) * w.cos() / 2
-        fade = 0.001 + 0.999 * (1 + math.cos(math.pi * step / steps)) / 2
-        first = BETAS[0] * first + (1 - BETAS[0]) * gradient
-        second = BETAS[1] * second + (1 - BETAS[1]) * gradient.square()
-        unbiased = (second / (1 - BETAS[1] ** (step + 1))).sqrt() + TINY
-        w = w - per_sample(rate, w) * (fade / (1 - BETAS[0] ** (step + 1))) * first / unbiased
-        point = (x + w.sin() / 2 - centre).clamp(0, 1)
-        d = point - x
-        logits, slope = look(model, point, lambda z: gain(z, y, targeted), gradient=step < steps - 1)
+        at = _adam(at, problem, step, steps)
+        point = problem.x + at.d
+        logits, gradient = query(model, point, lambda z: signed_margin(z, problem.y, targeted), gradient=step < steps - 1)
+        lack, size = violation(logits, problem.y, targeted, confidence), vector_norm(at.d, dim=(1, 2, 3))
+        at = at._replace(violation=lack, gradient=gradient)
 
-        lack, size = missing(logits, y, targeted, confidence), vector_norm(d, dim=(1, 2, 3))
-        shorter = (lack < 0) & (size < shortest[rows])
-        best[rows[shorter]], shortest[rows[shorter]] = point[shorter], size[shorter]
-        if step == steps // 2 and (hopeless := known[rows] & (shortest[rows] == torch.inf)).any():
-            x, y, c, rate, w, centre, d, slope, lack, first, second, rows = (
-                t[~hopeless] for t in (x, y, c, rate, w, centre, d, slope, lack, first, second, rows))
-            if len(rows) == 0:
+        shorter = (lack < 0) & (size < shortest[at.rows])
+        best[at.rows[shorter]], shortest[at.rows[shorter]] = point[shorter], size[shorter]
+        if step == steps // 2 < steps - 1 and (hopeless := problem.known & (shortest[at.rows] == torch.inf)).any():
+            problem, at = keep(~hopeless, problem), keep(~hopeless, at)
+            if len(at.rows) == 0:
                 break
     return best, shortest
+
+
+def _first_iterate(problem: Problem) -> Iterate:
+    """At x, where the margin is missing."""
+    zero = torch.zeros_like(problem.x)
+    rows = torch.arange(len(zero), device=zero.device)
+    return Iterate(rows, (2 * _centre(problem.x)).asin(), zero, zero, zero, torch.ones_like(problem.c), problem.gradient)
+
+
+def _centre(x: Tensor) -> Tensor:
+    """Half the sine of the angle at which each pixel begins."""
+    return INSIDE * (x - 0.5)
+
+
+def _adam(at: Iterate, problem: Problem, step: int, steps: int) -> Iterate:
+    """One step of Adam on ||d||^2 + c max(violation, 0), with a rate that fades with a cosine.
+
+    The sine is at its end at a finite angle, and since Adam's steps do not shrink with the
+    slope, a black pixel turns grey at once.
+    """
+    slope = 2 * at.d - per_sample(problem.c * (at.violation > 0), at.d) * at.gradient  # by the pixels
+    slope = slope * at.w.cos() / 2  # by the angle
+    first = BETAS[0] * at.first + (1 - BETAS[0]) * slope
+    second = BETAS[1] * at.second + (1 - BETAS[1]) * slope.square()
+    unbiased = (second / (1 - BETAS[1] ** (step + 1))).sqrt() + TINY
+    fade = 0.001 + 0.999 * (1 + math.cos(math.pi * step / steps)) / 2
+    w = at.w - per_sample(problem.rate, at.w) * (fade / (1 - BETAS[0] ** (step + 1))) * first / unbiased
+    d = (problem.x + w.sin() / 2 - _centre(problem.x)).clamp(0, 1) - problem.x
+    return at._replace(w=w, d=d, first=first, second=second)

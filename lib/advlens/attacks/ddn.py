@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
-from advlens.attacks.boundary import look, missing, reach, spread, start
-from advlens.attacks.losses import cross_entropy
+from advlens.attacks.boundary import linear_distance, query, spread, start, violation
+from advlens.attacks.losses import TINY, log_odds
 from advlens.geometry import norm, per_sample, steepest
-from advlens.inputs import check_images, check_labels, frozen
+from advlens.inputs import check_at_least_one, check_images, check_labels, frozen
 
-SHARPNESS = 25.0  # the spread of the rescaled logits: cross-entropy sees all classes, and does not vanish
-TINY = 1e-30  # instead of a division by 0
+SHARPNESS = 25.0  # the spread of the rescaled logits: the loss sees all classes, and the nearest ones most
 
 
 def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: float = 0.05, targeted: bool = False) -> Tensor:
@@ -36,41 +35,41 @@ def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: floa
     Raises TypeError or ValueError for input outside the contract.
 
     Unlike the source, logits are divided by their spread at x, so that their scale changes
-    nothing and cross-entropy does not vanish for a sure model; the first length is the
+    nothing, and the walk follows the log-odds, which have the direction of the
+    cross-entropy and do not vanish where the model is sure; the first length is the
     distance to the linearised boundary; turn and gamma fade together.
     Source: rony2019, algorithm 1.
     """
     check_images(x)
     check_labels(y, len(x))
-    if steps < 1:
-        raise ValueError(f"steps = {steps}; give at least 1")
+    check_at_least_one(steps=steps)
     if not 0 < gamma < 1:
         raise ValueError(f"gamma = {gamma}; give a number between 0 and 1: the share by which the norm shrinks or grows in a step")
     x = x.detach()
     result = x.clone()
     with frozen(model):
-        logits, slope, rows = start(model, x, y, targeted)
+        logits, gradient, rows = start(model, x, y, targeted)
         if len(rows):
-            result[rows] = _walk(model, x[rows], y[rows], logits[rows], slope[rows], steps, gamma, targeted)
+            result[rows] = _walk(model, x[rows], y[rows], logits[rows], gradient[rows], steps, gamma, targeted)
     return result
 
 
-def _walk(model, x, y, logits, slope, steps, gamma, targeted) -> Tensor:
-    """The shortest success of each walk from x, or x.  logits, slope: what `start` found at x."""
+def _walk(model, x, y, logits, gradient, steps, gamma, targeted) -> Tensor:
+    """The shortest success of each walk from x, or x.  logits, gradient: what `start` found at x."""
     sign = -1 if targeted else 1
     sharpen = SHARPNESS / spread(logits).clamp_min(TINY)[:, None]  # (n, 1)
     shortest, best, d = x.new_full((len(x),), torch.inf), x.clone(), torch.zeros_like(x)
     longest = norm(torch.maximum(x, 1 - x), "l2")  # (n,), to the far corner of the box
-    length = torch.minimum(reach(logits, slope, y, targeted), longest)
+    length = torch.minimum(linear_distance(logits, gradient, y, targeted), longest)
     for step in range(steps):
         fade = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
-        d += per_sample(fade * length, d) * steepest(slope, "l2")
+        d += per_sample(fade * length, d) * steepest(gradient, "l2")
         d *= per_sample(length / vector_norm(d, dim=(1, 2, 3)).clamp_min(TINY), d)
         point = (x + d).clamp_(0, 1)
         d = point - x
-        logits, slope = look(model, point, lambda z: sign * cross_entropy(sharpen * z, y), gradient=step < steps - 1)
+        logits, gradient = query(model, point, lambda z: sign * log_odds(sharpen * z, y), gradient=step < steps - 1)
 
-        success, size = missing(logits, y, targeted) < 0, vector_norm(d, dim=(1, 2, 3))  # (n,), (n,)
+        success, size = violation(logits, y, targeted) < 0, vector_norm(d, dim=(1, 2, 3))  # (n,), (n,)
         shorter = success & (size < shortest)
         best[shorter], shortest[shorter] = point[shorter], size[shorter]
         length = torch.minimum(length * torch.where(success, 1 - fade * gamma, 1 + fade * gamma), longest)

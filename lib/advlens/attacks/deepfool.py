@@ -11,13 +11,12 @@ tensor([0.6224, 0.6276, 0.5000, 0.5000])
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor, nn
 
-from advlens.geometry import ZeroGradientWarning, norm, per_sample
-from advlens.inputs import check_amount, check_images, check_labels, check_logits, frozen, image_gradient
+from advlens.geometry import check_finite, norm, per_sample, warn_zero_gradient
+from advlens.inputs import (check_amount, check_at_least_one, check_images, check_labels, check_logits, forward, frozen,
+                            image_gradient)
 
 # Added to each step, in pixel units: a relative overshoot alone shrinks with the step, and where
 # the box cuts the step off, the walk would approach the boundary for ever and never cross it.
@@ -43,15 +42,14 @@ def deepfool(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 50, oversho
     check_images(x)
     check_labels(y, len(x))
     check_amount(overshoot, "overshoot")
-    if steps < 1:
-        raise ValueError(f"steps = {steps}; give at least 1")
+    check_at_least_one(steps=steps)
     x = x.detach()
     result, point, rows = x.clone(), x, torch.arange(len(x), device=x.device)  # rows: where those that walk stand in `result`
     slopes = None
 
     with frozen(model):
         for _ in range(steps):
-            image, logits = _forward(model, point)  # (n, C, H, W), (n, c)
+            image, logits = _leaf(model, point)  # (n, C, H, W), (n, c)
             if slopes is None:
                 check_logits(logits, x, y)
                 slopes = torch.full_like(logits, torch.inf, requires_grad=False)
@@ -59,25 +57,23 @@ def deepfool(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 50, oversho
             result[rows[fooled]] = point[fooled]
             distance, direction = _nearest_boundary(model, image, logits, y, slopes, ~fooled)
             walks = ~fooled & (distance < torch.inf)
-            if (~fooled & ~walks).any():
-                warnings.warn(f"the input gradient is exactly 0 for {int((~fooled & ~walks).sum())} of {len(x)} images: "
-                              "they stay as they are. A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=2)
+            warn_zero_gradient(int((~fooled & ~walks).sum()), len(x), "they stay as they are")
             if not walks.any():
                 return result
             step = (1 + overshoot) * (distance + BEYOND)  # (n,)
             point = (point + per_sample(step, x) * direction).clamp_(0, 1)
             point, y, rows, slopes = (t[walks] for t in (point, y, rows, slopes))
         with torch.no_grad():
-            fooled = model(point).argmax(1) != y
+            fooled = forward(model, point).argmax(1) != y
         result[rows[fooled]] = point[fooled]
     return result
 
 
-def _forward(model, point) -> tuple[Tensor, Tensor]:
+def _leaf(model, point) -> tuple[Tensor, Tensor]:
     """The images as a leaf of the graph, and their logits."""
     with torch.enable_grad():
         image = point.detach().requires_grad_()
-        return image, model(image)
+        return image, forward(model, image)
 
 
 def _nearest_boundary(model, image, logits, y, slopes, wanted) -> tuple[Tensor, Tensor]:
@@ -103,14 +99,13 @@ def _nearest_boundary(model, image, logits, y, slopes, wanted) -> tuple[Tensor, 
             return distance, direction
         if 2 * unsure.sum() < len(rows):  # a new graph of these few is cheaper than to drag the others along
             rows = unsure.nonzero().squeeze(1)
-            image, logits = _forward(model, point[rows])
+            image, logits = _leaf(model, point[rows])
         at = k[rows]
         with torch.enable_grad():
             difference = logits.gather(1, at[:, None]) - logits.gather(1, own[rows])
             gradient = image_gradient(difference, image, retain_graph=True)
         slope = norm(gradient, "l2")
-        if not torch.isfinite(slope).all():
-            raise ValueError("the input gradient is not finite: the model overflows on these images")
+        check_finite(slope)
         slopes[rows, at], measured[rows, at] = slope, True
         reach = gap[rows, at] / slope  # inf or NaN, and so never nearer, where the slope is 0
         nearer = reach < distance[rows]

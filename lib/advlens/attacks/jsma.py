@@ -9,13 +9,11 @@ tensor([[[[0.5000, 1.0000],
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor, nn
 
-from advlens.geometry import ZeroGradientWarning
-from advlens.inputs import check_images, check_labels, check_logits, frozen, image_gradient
+from advlens.geometry import check_finite, warn_zero_gradient
+from advlens.inputs import check_images, check_labels, check_logits, forward, frozen, image_gradient
 from advlens.kernels import implementation
 
 EDGE = 0.01  # a feature so near to the edge has arrived: scans are full of 253 and 254, and the last step would be wasted on them
@@ -56,7 +54,7 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
     with frozen(model), torch.enable_grad():
         for step in range(steps + 1):
             x.requires_grad_(step < steps)
-            logits = model(x)
+            logits = forward(model, x)
             if step == 0:
                 check_logits(logits, x, y)
                 if target.max() >= logits.shape[1]:
@@ -86,12 +84,8 @@ def _slopes(logits: Tensor, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def _best_pair(rise: Tensor, fall: Tensor, pixels: Tensor, theta: float) -> Tensor:
     """The pair to move (M, 2), or -1; all arguments (M, n)."""
     size = torch.stack([rise, fall]).abs().amax(2, keepdim=True)  # (2, M, 1)
-    if not torch.isfinite(size).all():
-        raise ValueError("the input gradient is not finite: the model overflows on these images")
-    flat = (size == 0).all(0)
-    if flat.any():
-        warnings.warn(f"the input gradient is exactly 0 for {int(flat.sum())} of {len(flat)} images: "
-                      "there is no pair to move. A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=3)
+    check_finite(size)
+    warn_zero_gradient(int((size == 0).all(0).sum()), size.shape[1], "there is no pair to move")
     # To lower a feature is to raise its opposite.  Scaled: the product of two small gradients underflows.
     a, b = torch.stack([rise, fall]) * (1.0 if theta > 0 else -1.0) / size.clamp_min(torch.finfo(rise.dtype).tiny)
     free = pixels < 1 - EDGE if theta > 0 else pixels > EDGE

@@ -8,16 +8,15 @@ tensor([3])
 
 from __future__ import annotations
 
-import warnings
 from typing import Callable
 
 import torch
 from torch import Tensor, nn
 
-from advlens.attacks.boundary import look, missing
+from advlens.attacks.boundary import query, violation
 from advlens.attacks.losses import cross_entropy
-from advlens.geometry import ZeroGradientWarning, norm, per_sample
-from advlens.inputs import check_images, check_labels, check_logits, frozen
+from advlens.geometry import norm, per_sample, warn_zero_gradient
+from advlens.inputs import check_at_least_one, check_images, check_labels, check_logits, frozen
 
 # objective(points (n, D), rows (n,)) -> values (n,), gradients (n, D): the functions numbered `rows`, each at its own point.
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -46,11 +45,10 @@ def lbfgs(model: nn.Module, x: Tensor, y: Tensor, *, searches: int = 12, steps: 
     """
     check_images(x)
     check_labels(y, len(x))
-    if searches < 1 or steps < 1:
-        raise ValueError(f"searches = {searches}, steps = {steps}; give at least 1")
+    check_at_least_one(searches=searches, steps=steps)
     x = x.detach()
     with frozen(model):
-        logits, _ = look(model, x, torch.sum, gradient=False)
+        logits, _ = query(model, x, torch.sum, gradient=False)
         check_logits(logits, x, y)
         result, size = x.clone(), torch.full_like(logits[:, 0], torch.inf)  # size: L2 norm of the best success so far
         rows = ((logits.argmax(1) == y) != targeted).nonzero().squeeze(1)
@@ -66,7 +64,7 @@ def _search(model, x, y, searches, steps, targeted) -> tuple[Tensor, Tensor]:
 
     def objective(points, rows):
         image = points.view(-1, *x.shape[1:])
-        loss, slope, hit = _look(model, image, y[rows], targeted)
+        loss, slope, hit = _query(model, image, y[rows], targeted)
         r = image - x[rows]
         length = norm(r, "l2")
         nearer = hit & (length < size[rows])
@@ -76,20 +74,18 @@ def _search(model, x, y, searches, steps, targeted) -> tuple[Tensor, Tensor]:
     for _ in range(searches):
         # A walk begins at the nearest success so far: a larger c only pulls it closer to x.
         end = minimise(objective, result.flatten(1), steps).view_as(x)
-        hit = missing(look(model, end, torch.sum, gradient=False)[0], y, targeted) < 0
+        hit = violation(query(model, end, torch.sum, gradient=False)[0], y, targeted) < 0
         succeeds, fails = torch.where(hit, c, succeeds), torch.where(hit, fails, c)
         c = torch.where(fails.isinf(), 10 * succeeds, torch.where(succeeds == 0, fails / 10, (succeeds * fails).sqrt()))
     return result, size
 
 
-def _look(model, image, y, targeted) -> tuple[Tensor, Tensor, Tensor]:
+def _query(model, image, y, targeted) -> tuple[Tensor, Tensor, Tensor]:
     """Loss (n,), its gradient (n, C, H, W), success (n,)."""
-    logits, gradient = look(model, image, lambda z: _loss(z, y, targeted))
-    hit = missing(logits, y, targeted) < 0
+    logits, gradient = query(model, image, lambda z: _loss(z, y, targeted))
+    hit = violation(logits, y, targeted) < 0
     flat = ~hit & (gradient == 0).flatten(1).all(1)
-    if flat.any():
-        warnings.warn(f"the input gradient is exactly 0 for {int(flat.sum())} of {len(image)} images: "
-                      "their walk ends there. A masked gradient is not robustness.", ZeroGradientWarning, stacklevel=2)
+    warn_zero_gradient(int(flat.sum()), len(image), "their walk ends there")
     return _loss(logits, y, targeted), gradient, hit
 
 

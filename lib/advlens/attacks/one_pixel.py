@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from advlens.attacks.losses import margin
-from advlens.inputs import check_images, check_labels, check_logits, frozen
+from advlens.inputs import check_at_least_one, check_images, check_labels, check_logits, forward, frozen
 
 STEP = 0.5  # su2019's F: the share of the difference of two parents that is added to a third
 
@@ -141,7 +141,7 @@ def _fitness(model, x: Tensor, y: Tensor, image: Tensor, genes: Tensor, targeted
     values = x.new_empty(len(image))
     for start in range(0, len(image), batch_size):
         part = slice(start, start + batch_size)
-        values[part] = margin(model(_paint(x[image[part]], genes[part])), y[image[part]])
+        values[part] = margin(forward(model, _paint(x[image[part]], genes[part])), y[image[part]])
     return -values if targeted else values
 
 
@@ -153,7 +153,7 @@ def _population_fitness(model, x: Tensor, y: Tensor, genes: Tensor, targeted: bo
 
 def _standing(model, x: Tensor, y: Tensor, targeted: bool, batch_size: int) -> Tensor:
     """The rows of the images that are still to be fooled."""
-    logits = torch.cat([model(part) for part in x.split(batch_size)])
+    logits = torch.cat([forward(model, part) for part in x.split(batch_size)])
     check_logits(logits, x, y)
     hit = logits.argmax(1) == y
     return (~hit if targeted else hit).nonzero().squeeze(1)
@@ -162,8 +162,7 @@ def _standing(model, x: Tensor, y: Tensor, targeted: bool, batch_size: int) -> T
 def _check(x: Tensor, y: Tensor, batch_size: int) -> None:
     check_images(x)
     check_labels(y, len(x))
-    if batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size}; give at least 1")
+    check_at_least_one(batch_size=batch_size)
 
 
 def _palette(values: Tensor | None, x: Tensor) -> Tensor:

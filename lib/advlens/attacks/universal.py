@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlens.attacks.losses import margin
-from advlens.inputs import check_amount, check_logits, frozen, image_gradient
+from advlens.inputs import check_amount, check_at_least_one, check_logits, forward, frozen, image_gradient
 
 
 class MaskImage(NamedTuple):
@@ -61,7 +61,7 @@ def mask_image(model: nn.Module, masks: Tensor, *, channels: int = 3, steps: int
     best, most, lowest, losses, moves = image, -1, math.inf, [], 0
     with frozen(model):
         for step in range(steps + 1):
-            logits, loss, slope = _look(model, image, seen, classes, check=step == 0)
+            logits, loss, slope = _query(model, image, seen, classes, check=step == 0)
             losses.append(loss)
             holding = int((logits.argmax(1) == classes).sum())
             if (holding, -loss) > (most, -lowest):
@@ -72,12 +72,12 @@ def mask_image(model: nn.Module, masks: Tensor, *, channels: int = 3, steps: int
     return MaskImage(best, at_best.argmax(1) == classes, -margin(at_best, classes), losses, moves)
 
 
-def _look(model, image, seen, classes, check):
+def _query(model, image, seen, classes, check):
     """Logits under every mask (K, classes), their mean cross-entropy, and its gradient (1, C, H, W)."""
     with torch.enable_grad():
         image = image.detach().requires_grad_()
         views = image * seen  # (K, C, H, W)
-        logits = model(views)
+        logits = forward(model, views)
         if check:
             if logits.ndim == 2 and logits.shape[1] < len(classes):
                 raise ValueError(f"{len(classes)} masks, but the model has {logits.shape[1]} classes: give at most one mask for each")
