@@ -4,7 +4,8 @@ A build can be green and the pages empty.  This counts pages, figures, widgets a
 alternative texts, and fails on what no reader should meet: a page of the table of
 contents that is missing or empty, an error where a result should be, a figure or a
 widget that was stored but is not shown, an image without a file or without a
-description, and a link to a page or file that is not there.
+description, a link to a page or file that is not there, and a page that the search
+does not know.
 """
 
 from __future__ import annotations
@@ -181,6 +182,17 @@ def places(file: Path) -> set[str]:
     return set(re.findall(r'\bid="([^"]+)"', file.read_text(encoding="utf-8")))
 
 
+def check_search(site: Path, names: list[str]) -> list[str]:
+    """The pages whose words the search does not know: what a build that was stopped leaves behind."""
+    file = site / "searchindex.js"
+    if not file.is_file():
+        return ["searchindex.js is missing"]
+    index = json.loads(file.read_text(encoding="utf-8").removeprefix("Search.setIndex(").removesuffix(")"))
+    words = Counter(page for pages in index["terms"].values() for page in (pages if isinstance(pages, list) else [pages]))
+    known = {name: words[number] for number, name in enumerate(index["docnames"])}
+    return [f"{name}: the search knows none of its words" for name in names if not known.get(name)]
+
+
 def strings(value):
     """All texts inside JSON."""
     if isinstance(value, str):
@@ -198,7 +210,7 @@ def check(site: Path, toc: Path = ROOT / "_toc.yml") -> tuple[Counter, list[str]
     for name in ("index", "search", "genindex"):
         if not (site / f"{name}.html").is_file():
             wrong.append(f"{name}.html is missing")
-    return counts, wrong
+    return counts, wrong + check_search(site, contents(toc))
 
 
 def main(arguments=None) -> int:

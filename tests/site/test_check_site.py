@@ -15,7 +15,7 @@ CHAPTER = next((name for name in CONTENTS if name.startswith("chapters/")), "boo
 def copy(site, tmp_path):
     """The pages of the site, without what check_site does not read."""
     target = tmp_path / "html"
-    shutil.copytree(site, target, ignore=shutil.ignore_patterns("vendor", "*.js", "*.css", "*.woff*", "*.ttf"))
+    shutil.copytree(site, target, ignore=shutil.ignore_patterns("vendor", "_static", "*.css", "*.woff*", "*.ttf"))
     return target
 
 
@@ -27,7 +27,10 @@ def edit(file, change):
 
 
 def complaints(folder) -> str:
-    return "\n".join(check_site.check(folder)[1])
+    """About the pages that the tests below break; the whole site is looked at once, above all."""
+    toc = folder / "toc.yml"
+    toc.write_text(f"root: book/index\nchapters: [{{file: book/notation}}, {{file: {CHAPTER}}}]\n")
+    return "\n".join(check_site.check(folder, toc)[1])
 
 
 def test_the_site_is_whole(site, capsys):
@@ -100,6 +103,26 @@ def test_a_link_to_nowhere(copy):
     found = complaints(copy)
     assert "link to gone.html: no such file" in found
     assert "link to #gone: no such place" in found and "link to glossary.html#gone: no such place" in found
+
+
+def test_a_page_that_the_search_does_not_know(copy):
+    """Left out of the index, or in it without a word."""
+    def half(script):
+        index = json.loads(script.removeprefix("Search.setIndex(").removesuffix(")"))
+        gone = index["docnames"].index("book/notation")
+        index["terms"] = {word: kept for word, pages in index["terms"].items()
+                          if (kept := [page for page in (pages if isinstance(pages, list) else [pages]) if page != gone])}
+        return f"Search.setIndex({json.dumps(index)})"
+
+    edit(copy / "searchindex.js", half)
+    assert complaints(copy) == "book/notation: the search knows none of its words"
+    edit(copy / "searchindex.js", lambda script: script.replace('"book/index"', '"book/moved"', 1))
+    assert "book/index: the search knows none of its words" in complaints(copy)
+
+
+def test_a_site_without_a_search(copy):
+    (copy / "searchindex.js").unlink()
+    assert "searchindex.js is missing" in complaints(copy)
 
 
 def test_a_bad_site_makes_the_command_fail(tmp_path, capsys):
