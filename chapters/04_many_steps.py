@@ -273,18 +273,25 @@ widgets.explore(draw_plane, alt=say_plane, ball={"maximum norm": "linf", "Euclid
 records.listing(geometry.project)
 
 # %% [markdown]
-# And this loop is behind every attack of this chapter and the last. FGSM is the case of one step without a random start.
+# A step, with both fences behind it:
+
+# %% tags=["nbval-check-output"]
+records.listing(attacks.gradient._step)
+
+# %% [markdown]
+# And this loop climbs for BIM and PGD. FGSM takes a single step, without a random start.
 
 # %% tags=["nbval-check-output"]
 records.listing(attacks.gradient._ascend)
 
 # %% [markdown]
-# Four lines carry the idea; find them:
+# Three calls carry the idea:
 #
-# - `_look` asks the net once, for the loss, the answer and the gradient;
+# - `_query` asks the net once, for the loss, the answer and the gradient;
 # - `_keep_strongest` remembers the best point so far of **each** image;
-# - `geometry.project(d + step_size * steepest(gradient))` is the step and the first fence;
-# - `(x + d).clamp_(0, 1) - x` is the second fence.
+# - `_step` is the function above: uphill, into the ball, into $[0, 1]$.
+#
+# The middle of the loop is thrift: with `first_success`, images that are fooled leave the walk.
 #
 # Nothing in the loop adds or averages over the images of a batch. An image's result must not depend on its neighbours.
 #
@@ -438,10 +445,10 @@ records.say("One random start leaves {one:.1%}, five leave {five:.1%}, {all} lea
 # %%
 def listen(net, x, y, starts=10, steps=40, eps=0.1):
     """Cross-entropy along PGD walks from random starts, (steps + 1, starts, N)."""
-    many, labels = x.repeat(starts, 1, 1, 1), y.repeat(starts)
     seed = torch.Generator().manual_seed(0)
-    _, logits = walk(net, many, labels, eps=eps, steps=steps, generator=seed)
-    return torch.stack([cross_entropy(z, labels) for z in logits]).view(steps + 1, starts, len(x))
+    walks = [walk(net, x, y, eps=eps, steps=steps, generator=seed)[1] for _ in range(starts)]
+    losses = [cross_entropy(z.flatten(0, 1), y.repeat(len(z))).view(len(z), -1) for z in walks]
+    return torch.stack(losses, 1)
 
 
 heard = listen(lenet, x[:4], y[:4])
