@@ -259,10 +259,10 @@ def smoothed(model: nn.Module, x: Tensor, *, sigma: float, n: int, alpha: float 
     check_amount(alpha, "alpha", above_zero=True)
     if alpha >= 1:
         raise ValueError(f"alpha = {alpha}; give the probability of a wrong certificate, between 0 and 1")
+    check_at_least_one(n=n, n0=n0, batch_size=batch_size)
     needed = math.floor(math.log2(1 / alpha)) + 1  # the best bound is that of n hits, alpha^(1/n)
     if n < needed:
         raise ValueError(f"n = {n} draws cannot certify anything at alpha = {alpha}: give at least {needed}")
-    check_at_least_one(n0=n0, batch_size=batch_size)
     from scipy.special import ndtri
 
     choice, hits = torch.empty((2, len(x)), dtype=torch.int64)
