@@ -38,13 +38,16 @@ def with_nan(x):
     (lambda x: x.numpy(), TypeError, "x is a ndarray; give a float tensor"),
     (lambda x: 255 * x, ValueError, r"x lies in \[.*\]; pixels belong in \[0, 1\]"),
     (lambda x: x - 0.5, ValueError, r"x lies in \[-0.5"),
+    (lambda x: x + 1.2e-7, ValueError, r"x leaves \[0, 1\] by 1.2e-07, as rounding does: give x.clamp\(0, 1\)"),
+    (lambda x: x - 1e-5, ValueError, r"x leaves \[0, 1\] by 1.0e-05"),
     (lambda x: x * math.inf, ValueError, "x holds NaN"),  # 0 * inf
     (lambda x: x + math.inf, ValueError, r"x lies in \[inf, inf\]"),
     (with_nan, ValueError, "x holds NaN"),
     (lambda x: x[0], ValueError, r"x has shape \(2, 6, 6\); give \(N, C, H, W\).*unsqueeze"),
     (lambda x: x.flatten(1), ValueError, r"x has shape \(8, 72\)"),
     (lambda x: x[:0], ValueError, r"x is empty, its shape is \(0, 2, 6, 6\)"),
-], ids=["uint8", "int64", "numpy", "0-255", "centred", "inf times 0", "inf", "NaN", "one image", "flat", "empty"])
+], ids=["uint8", "int64", "numpy", "0-255", "centred", "above by rounding", "below by rounding",
+        "inf times 0", "inf", "NaN", "one image", "flat", "empty"])
 def test_wrong_images(call, spoil, error, message, net, batch):
     with pytest.raises(error, match=message):
         call(net, spoil(batch[0]), batch[1])
@@ -187,3 +190,114 @@ def test_frozen_gives_everything_back(net):
         assert not any(m.training for m in net.modules()) and not any(p.requires_grad for p in net.parameters())
         raise KeyError
     assert [m.training for m in net.modules()] == modes and [p.requires_grad for p in net.parameters()] == flags
+
+
+def state(model):
+    return [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()]
+
+
+class HoldsBatchNorm(nn.Sequential):
+    """Batch normalisation stays in evaluation mode, as in fine-tuning."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
+class Merges(nn.Module):
+    """In evaluation mode the weights hold an update that training keeps apart, and are counted as frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.update, self.merged, self.calls = nn.Linear(4, 3), torch.ones(3, 4), False, []
+        nn.init.constant_(self.inner.weight, 0.5)  # so that adding and taking away leaves no rounding
+
+    def train(self, mode=True):
+        self.calls.append(mode)
+        if mode == self.merged:
+            self.inner.weight.data.add_(self.update, alpha=-1 if mode else 1)
+            self.merged = not mode
+            self.inner.bias.requires_grad_(mode)
+        return super().train(mode)
+
+    def forward(self, x):
+        return self.inner(x.flatten(1))
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, nn.Sequential, partial(torch.compile, backend="eager")],
+                         ids=["bare", "inside", "compiled"])
+def test_frozen_undoes_what_train_of_the_module_itself_did(wrap):
+    """A module with a `train()` of its own, alone, inside another one and compiled, in every mixture of modes."""
+    merges = Merges()
+    model, weight = wrap(merges), merges.inner.weight.detach().clone()
+    before = state(model)
+    with pytest.raises(KeyError), frozen(model):
+        assert torch.equal(merges.inner.weight, weight + 1) and state(model) == ([False] * len(before[0]), [False] * 2)
+        raise KeyError
+    assert torch.equal(merges.inner.weight, weight) and state(model) == before
+    model.eval()
+    merges.inner.train()  # a part that trains alone
+    before, merges.calls = state(model), []
+    with frozen(model), frozen(model):
+        assert not merges.inner.training
+    assert state(model) == before and True not in merges.calls and torch.equal(merges.inner.weight, weight + 1)
+
+
+def test_frozen_keeps_batch_normalisation_where_it_was():
+    for bn_trains in (False, True):  # the second against the module's own will: it is not ours to correct
+        model = HoldsBatchNorm(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout())
+        model.train()
+        model[1].training = bn_trains
+        before = state(model)
+        with frozen(model):
+            assert not any(state(model)[0])
+        assert state(model) == before
+
+
+def test_a_module_that_stays_in_training_mode_by_its_own_will():
+    """Dropout that votes: its `train()` knows one mode.  frozen asks, and does not insist."""
+    class Votes(nn.Dropout):
+        def train(self, mode=True):
+            return super().train(True)
+
+    model = nn.Sequential(nn.Linear(2, 2), Votes())
+    with frozen(model):
+        assert [m.training for m in model.modules()] == [False, False, True]
+    assert all(m.training for m in model.modules())
+
+
+def test_a_model_in_evaluation_mode_is_not_asked_again():
+    """Some refuse: what torch.export makes has neither mode."""
+    model = torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), (torch.rand(2, 1, 2, 2),)).module()
+    for module in model.modules():
+        module.training = False
+    with pytest.raises(NotImplementedError):
+        model.eval()
+    with frozen(model):
+        model(torch.rand(2, 1, 2, 2))
+
+
+@pytest.mark.parametrize("make", [lambda net: lambda x: net(x), lambda net: partial(net.forward), lambda net: net.__call__,
+                                  lambda net: torch.compile(lambda x: net(x), backend="eager")],
+                         ids=["lambda", "partial", "method", "compiled function"])
+def test_a_function_is_a_model_whose_mode_is_its_owners_affair(make, net, batch):
+    net[4].eval()  # dropout; the rest trains
+    model, before = make(net), state(net)
+    with frozen(model) as same:
+        assert same is model and state(net) == before
+    net.eval()
+    assert torch.equal(bim(model, *batch, eps=0.1, steps=2), bim(net, *batch, eps=0.1, steps=2))
+    assert evaluate(model, batch[0], batch[0], batch[1]).success.shape == (8,)
+
+
+def test_a_compiled_module_is_attacked_as_it_is(net, batch):
+    compiled, before = torch.compile(net, backend="eager"), state(net)
+    assert torch.equal(bim(compiled, *batch, eps=0.1, steps=2), bim(net, *batch, eps=0.1, steps=2))
+    assert state(net) == before and all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize("model", [None, "lenet", {"weight": torch.ones(1)}])
+def test_what_cannot_be_called_is_no_model(model):
+    with pytest.raises(TypeError, match="the model is a .*; give an nn.Module, or a function from images to logits"), frozen(model):
+        pass

@@ -29,8 +29,11 @@ def check_images(x: Tensor, name: str = "x") -> None:
     low, high = x.min().item(), x.max().item()
     if math.isnan(low) or math.isnan(high):
         raise ValueError(f"{name} holds NaN")
+    if 0 < max(-low, high - 1) < 1e-4:
+        raise ValueError(f"{name} leaves [0, 1] by {max(-low, high - 1):.1e}, as rounding does: give {name}.clamp(0, 1)")
     if low < 0 or high > 1:
-        raise ValueError(f"{name} lies in [{low:.4g}, {high:.4g}]; pixels belong in [0, 1] (normalisation is the model's first layer)")
+        raise ValueError(f"{name} lies in [{low:.4g}, {high:.4g}]; pixels belong in [0, 1] "
+                         "(normalisation is the model's first layer)")
 
 
 def check_labels(y: Tensor, n: int, name: str = "y") -> None:
@@ -76,13 +79,16 @@ def image_gradient(value: Tensor, images: Tensor, *, retain_graph: bool = False,
     Raises ValueError where nothing leads from the images to the value, RuntimeError in inference mode.
     """
     if torch.is_inference_mode_enabled():
-        raise RuntimeError("torch.inference_mode() is on, and nothing has a gradient there; leave it, or use torch.no_grad(), which attacks may override")
+        raise RuntimeError("torch.inference_mode() is on, and nothing has a gradient there; "
+                           "leave it, or use torch.no_grad(), which attacks may override")
     if value.requires_grad:
-        gradient, = torch.autograd.grad(value, images, torch.ones_like(value), retain_graph or create_graph, create_graph, allow_unused=True)
+        gradient, = torch.autograd.grad(value, images, torch.ones_like(value), retain_graph or create_graph, create_graph,
+                                        allow_unused=True)
         if gradient is not None:
             return gradient
-    raise ValueError("the model cuts its logits off from the images (a codec, rounding through integers, no_grad), so there is no "
-                     "gradient to follow: attack advlens.attacks.BPDA(model, forward, backward), or use an attack without gradients")
+    raise ValueError("the model cuts its logits off from the images (a codec, rounding through integers, no_grad), so there "
+                     "is no gradient to follow: attack advlens.attacks.BPDA(model, forward, backward), "
+                     "or use an attack without gradients")
 
 
 def check_eps(eps: float | Tensor, x: Tensor, name: str = "eps") -> Tensor:
@@ -124,17 +130,32 @@ def keep(mask: Tensor, state: Rows) -> Rows:
 
 
 @contextlib.contextmanager
-def frozen(model: nn.Module):
-    """Evaluation mode and no parameter gradients inside; everything as it was afterwards, also after an exception."""
+def frozen(model: nn.Module | Callable[[Tensor], Tensor]):
+    """Evaluation mode and no parameter gradients inside; everything as it was afterwards, also after an exception.
+
+    The rule: an `nn.Module`, compiled or not, is put into the mode that its own `eval()` gives, and
+    what its own `train()` did besides is undone by calling it again.  Any other function is taken as
+    it is: it has no mode, and that of a net which it calls is its owner's affair.
+    Raises TypeError for what cannot be called.
+    """
+    if not callable(model):
+        raise TypeError(f"the model is a {type(model).__name__}; give an nn.Module, or a function from images to logits")
+    if not isinstance(model, nn.Module):
+        yield model
+        return
     modes = [(m, m.training) for m in model.modules()]
     flags = [(p, p.requires_grad) for p in model.parameters()]
     try:
-        model.eval()
+        if any(training for _, training in modes):
+            model.eval()
         for parameter, _ in flags:
             parameter.requires_grad_(False)
         yield model
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module, training in modes:
+            if module.training != training and getattr(module.train, "__func__", None) is not nn.Module.train:
+                module.train(training)  # it may do more than set the flag: merge weights, hold others in evaluation mode
+        for module, training in modes:
+            module.training = training
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
