@@ -21,7 +21,8 @@ from advlens.inputs import check_logits, forward, image_gradient
 # itself rounding decides, and another batch size or another device would take it back.
 CLEAR = 1e-5
 # The least distance that a walk is told to start with, in pixel units: from 0 it would never grow.
-SHORTEST = 1e-3
+SHORTEST = {"l2": 1e-3, "linf": 1e-4}
+DUAL = {"l2": "l2", "linf": "l1"}  # in which norm the gradient says how fast the margin can grow
 
 
 def query(model: nn.Module, point: Tensor, value: Callable[[Tensor], Tensor],
@@ -54,11 +55,12 @@ def spread(logits: Tensor) -> Tensor:
     return logits.amax(1) - logits.amin(1)
 
 
-def linear_distance(logits: Tensor, gradient: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
-    """L2 distance to the linearised boundary, (N,), at least SHORTEST; inf where the gradient (N, C, H, W) is 0."""
-    size = norm(gradient, "l2")
-    distance = torch.where(size > 0, violation(logits, y, targeted, confidence) / size, torch.inf)
-    return distance.clamp_min(SHORTEST)
+def linear_distance(logits: Tensor, gradient: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0,
+                    p: str = "l2") -> Tensor:
+    """Distance to the linearised boundary, (N,), at least SHORTEST; inf where the gradient (N, C, H, W) is 0."""
+    slope = norm(gradient, DUAL[p])
+    distance = torch.where(slope > 0, violation(logits, y, targeted, confidence) / slope, torch.inf)
+    return distance.clamp_min(SHORTEST[p])
 
 
 def start(model: nn.Module, x: Tensor, y: Tensor, targeted: bool,

@@ -9,17 +9,20 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
+from advlens import geometry
 from advlens.attacks.boundary import linear_distance, query, spread, start, violation
 from advlens.attacks.losses import TINY, log_odds
-from advlens.geometry import norm, per_sample, steepest
-from advlens.inputs import check_at_least_one, check_images, check_labels, frozen
+from advlens.geometry import per_sample, steepest
+from advlens.inputs import check_at_least_one, check_images, check_labels, frozen, keep
 
 SHARPNESS = 25.0  # the spread of the rescaled logits: the loss sees all classes, and the nearest ones most
+ORDER = {"l2": 2, "linf": torch.inf}
 
 
 def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: float = 0.05, targeted: bool = False) -> Tensor:
@@ -40,37 +43,62 @@ def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: floa
     distance to the linearised boundary; turn and gamma fade together.
     Source: rony2019, algorithm 1.
     """
+    return decoupled(model, x, y, norm="l2", steps=steps, gamma=gamma, targeted=targeted)
+
+
+def decoupled(model: nn.Module, x: Tensor, y: Tensor, *, norm: str, steps: int, gamma: float, targeted: bool) -> Tensor:
+    """The shortest success met, (N, C, H, W), in one of the norms of `geometry.BALLS`: what `ddn` and `fmn` share."""
     check_images(x)
     check_labels(y, len(x))
+    geometry.check_norm(norm, geometry.BALLS)
     check_at_least_one(steps=steps)
     if not 0 < gamma < 1:
-        raise ValueError(f"gamma = {gamma}; give a number between 0 and 1: the share by which the norm shrinks or grows in a step")
+        raise ValueError(f"gamma = {gamma}; give a number between 0 and 1: "
+                         "the share by which the norm shrinks or grows in a step")
     x = x.detach()
     result = x.clone()
     with frozen(model):
         logits, gradient, rows = start(model, x, y, targeted)
         if len(rows):
-            result[rows] = _walk(model, x[rows], y[rows], logits[rows], gradient[rows], steps, gamma, targeted)
+            length = linear_distance(logits, gradient, y, targeted, p=norm)  # (N,)
+            walk = Walk(x, y, length, SHARPNESS / spread(logits).clamp_min(TINY), gradient)
+            result[rows] = _walk(model, keep(rows, walk), norm, steps, gamma, targeted)
     return result
 
 
-def _walk(model, x, y, logits, gradient, steps, gamma, targeted) -> Tensor:
-    """The shortest success of each walk from x, or x.  logits, gradient: what `start` found at x."""
+class Walk(NamedTuple):
+    """What n walks start with."""
+
+    x: Tensor         # (n, C, H, W)
+    y: Tensor         # (n,) labels or targets
+    length: Tensor    # (n,) of the first perturbation
+    sharpen: Tensor   # (n,) the factor of the logits
+    gradient: Tensor  # (n, C, H, W) of the margin at x
+
+
+def _walk(model, walk: Walk, norm: str, steps: int, gamma: float, targeted: bool) -> Tensor:
+    """The shortest success of each walk from x, or x."""
+    x, y, length, sharpen, gradient = walk
     sign = -1 if targeted else 1
-    sharpen = SHARPNESS / spread(logits).clamp_min(TINY)[:, None]  # (n, 1)
-    shortest, best, d = x.new_full((len(x),), torch.inf), x.clone(), torch.zeros_like(x)
-    longest = norm(torch.maximum(x, 1 - x), "l2")  # (n,), to the far corner of the box
-    length = torch.minimum(linear_distance(logits, gradient, y, targeted), longest)
+    shortest, best, d = torch.full_like(length, torch.inf), x.clone(), torch.zeros_like(x)
+    longest = geometry.norm(torch.maximum(x, 1 - x), norm)  # (n,), to the far corner of the box
+    length = torch.minimum(length, longest)
     for step in range(steps):
         fade = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
-        d += per_sample(fade * length, d) * steepest(gradient, "l2")
-        d *= per_sample(length / vector_norm(d, dim=(1, 2, 3)).clamp_min(TINY), d)
-        point = (x + d).clamp_(0, 1)
+        d += per_sample(fade * length, d) * steepest(gradient, norm)
+        point = (x + _set_length(d, length, norm)).clamp_(0, 1)
         d = point - x
-        logits, gradient = query(model, point, lambda z: sign * log_odds(sharpen * z, y), gradient=step < steps - 1)
+        logits, gradient = query(model, point, lambda z: sign * log_odds(sharpen[:, None] * z, y), gradient=step < steps - 1)
 
-        success, size = violation(logits, y, targeted) < 0, vector_norm(d, dim=(1, 2, 3))  # (n,), (n,)
+        success, size = violation(logits, y, targeted) < 0, vector_norm(d, ORDER[norm], dim=(1, 2, 3))  # (n,), (n,)
         shorter = success & (size < shortest)
         best[shorter], shortest[shorter] = point[shorter], size[shorter]
         length = torch.minimum(length * torch.where(success, 1 - fade * gamma, 1 + fade * gamma), longest)
     return best
+
+
+def _set_length(d: Tensor, length: Tensor, norm: str) -> Tensor:
+    """d, in place, on the sphere of that l2 length (n,), or in that l-infinity ball: there most pixels are at the edge."""
+    if norm == "linf":
+        return d.clamp_(-per_sample(length, d), per_sample(length, d))
+    return d.mul_(per_sample(length / vector_norm(d, dim=(1, 2, 3)).clamp_min(TINY), d))

@@ -83,11 +83,13 @@ def others(logits: Tensor, y: Tensor) -> Tensor:
 def _largest(logits: Tensor, n: int) -> Tensor:
     """The n largest logits in descending order, (n, N)."""
     if logits.shape[1] < n:
-        raise ValueError(f"the difference of logits ratio needs at least {n} classes and the model has {logits.shape[1]}: take loss=\"margin\"")
+        raise ValueError(f"the difference of logits ratio needs at least {n} classes and the model has {logits.shape[1]}: "
+                         "take loss=\"margin\"")
     return logits.topk(n, dim=1).values.T
 
 
-LOSSES: dict[str, Loss] = {"ce": log_odds, "naive_ce": cross_entropy, "margin": margin, "dlr": dlr, "mse": mean_squared_error}
+LOSSES: dict[str, Loss] = {"ce": log_odds, "naive_ce": cross_entropy, "margin": margin, "dlr": dlr,
+                           "mse": mean_squared_error}
 
 
 def named(loss: str | Loss, targeted: bool = False) -> Loss:

@@ -17,7 +17,7 @@ from advlens import geometry
 from advlens.attacks.noise import score
 from advlens.inputs import check_eps, check_images, check_labels, check_logits, forward, frozen, keep
 
-SHARE = {"linf": 0.8, "l2": 0.1}  # of the pixels in the first square, the source's p
+SHARE = 0.8  # of the pixels in the first square, the source's p
 HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # after these of 10,000 queries the share is halved
 TINY = 1e-10
 
@@ -47,8 +47,9 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm:
     does not depend on its neighbours.  Cost: one forward pass, and at most `queries` more, an
     image; an image leaves as soon as it succeeds.
     Raises TypeError or ValueError for input outside this contract.
-    Source: andriushchenko2020, algorithms 1 to 3.  Two departures: a square that would change nothing
-    takes the opposite signs, and targets are approached by the margin, not by cross-entropy.
+    Source: andriushchenko2020, algorithms 1 to 3.  Departures: a square that would change nothing
+    takes the opposite signs, targets are approached by the margin, and the first square of "l2" is as large as that of
+    "linf" (the source has 0.1 of the pixels, for large photographs; small images need more).
     """
     check_images(x)
     check_labels(y, len(x))
@@ -68,7 +69,7 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm:
         for query in range(queries):
             if len(walk.rows) == 0:
                 break
-            point = propose(walk, _share(norm, query / queries), generator) if query else start(walk, generator)
+            point = propose(walk, _share((query - 1) / queries), generator) if query else start(walk, generator)
             value, success = score(forward(model, point), walk.y, targeted)
             better = success | (value > walk.value)
             best = torch.where(geometry.per_sample(better, point), point, walk.best)
@@ -80,9 +81,9 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm:
     return result
 
 
-def _share(norm: str, progress: float) -> float:
+def _share(progress: float) -> float:
     """The share of the pixels that a square covers after this share of the queries."""
-    return SHARE[norm] / 2 ** sum(progress * 10_000 > step for step in HALVED)
+    return SHARE / 2 ** sum(progress * 10_000 > step for step in HALVED)
 
 
 def _stripes(walk: _Walk, generator) -> Tensor:
