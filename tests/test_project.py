@@ -85,6 +85,15 @@ def test_stored_outputs_are_there_and_hold_no_error(path):
     assert not [o for c in code for o in c.outputs if o.output_type == "error"]
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_no_output_prints_the_last_digit_of_a_double(path):
+    """Below 1e-16 stands what another processor rounds otherwise."""
+    cells = jupytext.read(path.with_suffix(".ipynb")).cells
+    outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
+    texts = [o.get("text") or str({**o.data, "image/png": ""}) for o in outputs]
+    assert not [found for text in texts for found in re.findall(r"\d(?:\.\d+)?e-1[7-9]\b.{0,20}", text)]
+
+
 def setup_cell(path: Path) -> str:
     return next(c.source for c in jupytext.read(path).cells if c.cell_type == "code")
 

@@ -1,4 +1,4 @@
-"""Run a chapter and store its outputs: `make run CHAPTER=03`.
+"""Run a chapter and store its outputs, `make run CHAPTER=03`, or compare them with what is stored, `make verify`.
 
 A chapter is a pair: `NN_name.py` (the source) and `NN_name.ipynb` (the same cells with
 stored outputs).  Stored outputs are made with real data: stand-ins are forbidden here.
@@ -7,6 +7,8 @@ stored outputs).  Stored outputs are made with real data: stand-ins are forbidde
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 import os
 import re
@@ -20,6 +22,11 @@ from tqdm.auto import tqdm
 from advlens.course import records
 
 STATE, VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
+
+# A picture in an output or in a widget, as it stands in JSON.  Two processors draw a chapter's
+# pictures a few grey levels apart; a line or a number that moved is a hundred levels away.
+PNG = re.compile(r"iVBORw0KGgo(?:[A-Za-z0-9+/=]|\\n)*")
+LARGEST, MEAN = 8, 0.25  # of 255 grey levels: of one value of one pixel, of the whole picture
 
 # Runs after the last cell, in the chapter's own kernel.
 SOURCES = """
@@ -113,12 +120,61 @@ def run(source: Path) -> float:
     return seconds
 
 
+def verify(source: Path) -> list[str]:
+    """Execute with real data.  Returns in what the outputs differ from the stored ones."""
+    return differences(nbformat.read(source.with_suffix(".ipynb"), 4), execute(source)[0])
+
+
+def differences(stored, fresh) -> list[str]:
+    """Where two runs differ: texts in anything, pictures by more than LARGEST or MEAN."""
+    if cells(stored) != cells(fresh):
+        return ["the pair is out of step: make run"]
+    pairs = {f"cell {i}": (a.get("outputs", []), b.get("outputs", [])) for i, (a, b) in enumerate(zip(stored.cells, fresh.cells))}
+    pairs["widgets"] = stored.metadata.get("widgets", {}), fresh.metadata.get("widgets", {})
+    return [f"{where}: {what}" for where, pair in pairs.items() for what in _compare(*(json.dumps(o, sort_keys=True) for o in pair))]
+
+
+def _compare(stored: str, fresh: str):
+    """Yields in what two outputs, as JSON, differ."""
+    old, new = PNG.sub("(picture)", stored), PNG.sub("(picture)", fresh)
+    if old != new:
+        start = max(len(os.path.commonprefix([old, new])) - 30, 0)
+        yield f"stored {old[start:start + 90]!r}, now {new[start:start + 90]!r}"
+        return
+    for number, pair in enumerate(zip(PNG.findall(stored), PNG.findall(fresh))):
+        largest, mean = _distance(*pair) if pair[0] != pair[1] else (0, 0)
+        if not (largest <= LARGEST and mean <= MEAN):
+            yield f"picture {number}: up to {largest:.0f} grey levels from the stored one, {mean:.2f} in the mean"
+
+
+def _distance(stored: str, fresh: str) -> tuple[float, float]:
+    """The largest and the mean difference of two pictures in grey levels; infinite when their sizes differ."""
+    import numpy as np
+    from PIL import Image
+
+    def pixels(text: str):
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(text.replace("\\n", "")))).convert("RGBA"), dtype=float)
+
+    old, new = pixels(stored), pixels(fresh)
+    if old.shape != new.shape:
+        return float("inf"), float("inf")
+    return abs(old - new).max(), abs(old - new).mean()
+
+
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m advlens.course.chapters", description=__doc__)
     parser.add_argument("sources", nargs="+", type=Path, metavar="chapters/NN_name.py")
-    for source in parser.parse_args(arguments).sources:
-        print(f"{source}: {run(source):.0f} s")
-    return 0
+    parser.add_argument("--verify", action="store_true", help="store nothing: compare with what is stored")
+    options = parser.parse_args(arguments)
+    wrong = []
+    for source in options.sources:
+        if not options.verify:
+            print(f"{source}: {run(source):.0f} s")
+            continue
+        found = verify(source)
+        print("\n".join(f"{source}: {line}" for line in found or ["the same"]))
+        wrong += found
+    return bool(wrong)
 
 
 if __name__ == "__main__":
