@@ -2,7 +2,8 @@
 
 An attack that fails proves nothing; here no attack inside the certified radius can succeed.
 Interval bounds push the box |x' - x| <= eps through the net, layer by layer, in double precision: they hold
-for the net in exact arithmetic.  One that runs in float32 rounds, and `certified` leaves room for that.
+for the net in exact arithmetic.  One that runs in float32 rounds, and `certified` leaves room for that; one
+that runs in half precision rounds more.
 
 >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
 >>> x = torch.rand(2, 1, 2, 2)
@@ -25,7 +26,8 @@ from torch.func import functional_call
 from advlens import training
 from advlens.evaluation import logits
 from advlens.geometry import per_sample
-from advlens.inputs import check_amount, check_at_least_one, check_eps, check_images, check_labels, check_logits, forward, frozen
+from advlens.inputs import (check_amount, check_at_least_one, check_eps, check_images, check_labels, check_logits,
+                            forward, frozen)
 from advlens.kernels import pairwise
 from advlens.layers import Angular, BatchRenorm, ElasticSigmoid, Normalize, PairwiseDifference, RePU, Scale
 from advlens.models import IdentityBlock
@@ -71,7 +73,7 @@ def certified(model: nn.Module, x: Tensor, y: Tensor, eps: float | Tensor) -> Te
 def _boxes(x: Tensor, eps: float | Tensor) -> Iterator[Box]:
     """The box around each image, batch by batch, in float64."""
     eps = check_eps(eps, x).double()
-    eps = torch.where(eps > 0, eps + torch.finfo(x.dtype).eps / 2, 0)  # x + d lies in [0, 1], where half an ulp is at most this
+    eps = torch.where(eps > 0, eps + torch.finfo(x.dtype).eps / 2, 0)  # x + d <= 1 rounds by less than this
     return (_box(part.double(), per_sample(radius, part)) for part, radius in zip(x.split(BATCH), eps.split(BATCH)))
 
 
@@ -91,7 +93,8 @@ def _gaps(model: nn.Module, box: Box, y: Tensor) -> Tensor:
     lower, upper = _through(nn.Sequential(*body), box)  # (N, F)
     weight = factor * last.weight.to(lower.dtype)  # (K, F)
     weight = weight - weight[y, None]  # (N, K, F): z_j - z_y as a linear layer of its own, one for each image
-    gaps = torch.einsum("nkf,nf->nk", weight, (lower + upper) / 2) + torch.einsum("nkf,nf->nk", weight.abs(), (upper - lower) / 2)
+    through = lambda w, inputs: torch.einsum("nkf,nf->nk", w, inputs)
+    gaps = through(weight, (lower + upper) / 2) + through(weight.abs(), (upper - lower) / 2)
     if last.bias is None:
         return gaps
     bias = factor * last.bias.to(lower.dtype)  # (K,)
@@ -104,14 +107,14 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 
 
 # --- one rule for each kind of layer --------------------------------------------
-# (layer, lower, upper) -> (lower, upper), in evaluation mode and in the precision of the bounds, with a gradient to the weights.
+# (layer, lower, upper) -> (lower, upper): in evaluation mode, in the precision of the bounds, differentiable.
 
 def _through(layer: nn.Module, box: Box) -> Box:
     rule = RULES.get(type(layer))
     if rule is None:
         raise TypeError(f"no interval bound is known for a layer of type {type(layer).__name__}; known: "
-                        f"{', '.join(kind.__name__ for kind in RULES)}. Build the net of these (a subclass may compute something else, "
-                        "so it is not taken for one), or use `smoothed`, which asks for predictions only")
+                        f"{', '.join(kind.__name__ for kind in RULES)}. Build the net of these (not of subclasses, "
+                        "which may compute something else), or use `smoothed`, which asks for predictions only")
     return rule(layer, *box)
 
 
@@ -152,12 +155,14 @@ def _affine(layer, lower, upper):
 def _running_statistics(layer, lower, upper):
     """Batch normalisation and renormalisation, as in evaluation mode."""
     if layer.running_mean is None:
-        raise TypeError(f"{layer} has no running statistics, so that images of a batch affect each other: there is no bound for one image")
-    deviation = layer.running_std if isinstance(layer, BatchRenorm) else (layer.running_var.to(lower.dtype) + layer.eps).sqrt()
+        raise TypeError(f"{layer} has no running statistics, so that the images of a batch affect each other: "
+                        "no image has a bound of its own. Use track_running_stats=True")
     channels = lambda value: value.to(lower.dtype).view(-1, *[1] * (lower.ndim - 2))  # (C,) -> (C, 1, 1) for images
-    weight, bias = (channels(value) for value in (layer.weight, layer.bias)) if layer.weight is not None else (1.0, 0.0)
-    move = lambda x: (x - channels(layer.running_mean)) / channels(deviation) * weight + bias
-    return _sorted(move(lower), move(upper))
+    mean = channels(layer.running_mean)
+    renorm = type(layer) is BatchRenorm  # it keeps the deviation itself
+    std = channels(layer.running_std) if renorm else (channels(layer.running_var) + layer.eps).sqrt()
+    weight, bias = (1.0, 0.0) if layer.weight is None else (channels(layer.weight), channels(layer.bias))
+    return _sorted((lower - mean) / std * weight + bias, (upper - mean) / std * weight + bias)
 
 
 def _angular(layer, lower, upper):
@@ -177,7 +182,8 @@ def _pairwise(layer, lower, upper):
     """Bounds of v_i - v_j, through the sigmoid, then as a linear layer of the pairs."""
     n, weight = layer.in_features, layer.weight.to(lower.dtype).flatten(1)  # (out, pairs)
     i, j = (torch.arange(n).repeat_interleave(n), torch.arange(n).repeat(n)) if layer.full else pairwise.pairs(n)
-    low, high = torch.sigmoid(lower[..., i] - upper[..., j]), torch.sigmoid(upper[..., i] - lower[..., j])  # (..., pairs)
+    low = torch.sigmoid(lower[..., i] - upper[..., j])  # (..., pairs)
+    high = torch.sigmoid(upper[..., i] - lower[..., j])
     centre, radius = F.linear((low + high) / 2, weight), F.linear((high - low) / 2, weight.abs())
     bias = 0.0 if layer.bias is None else layer.bias.to(weight)
     return centre - radius + bias, centre + radius + bias
@@ -196,8 +202,8 @@ RULES: dict[type, Callable[..., Box]] = {
 
 # --- training for tight bounds --------------------------------------------------
 
-@dataclass(frozen=True)
-class IntervalTraining:
+@dataclass(frozen=True, kw_only=True)
+class interval_training:  # lower case, as all objectives: it is used as a function
     """The objective kappa loss(logits) + (1 - kappa) loss(worst logits within eps), for `training.fit`.
 
     eps: in pixel units (Linf).  warmup: epochs of plain training; ramp: epochs in which eps then grows
@@ -219,13 +225,12 @@ class IntervalTraining:
         if self.kappa > 1:
             raise ValueError(f"kappa = {self.kappa}; give a share from 0 (worst logits only) to 1 (clean images only)")
 
-    def at(self, epoch: float) -> IntervalTraining:
+    def at(self, epoch: float) -> interval_training:
         """The objective at `epoch` (a float that grows within an epoch), as a constant one."""
         share = min(max((epoch - self.warmup) / self.ramp, 0.0), 1.0) if self.ramp > 0 else float(epoch >= self.warmup)
         return replace(self, eps=share * self.eps, kappa=1 - share * (1 - self.kappa), warmup=0.0, ramp=0.0)
 
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, loss: training.Loss, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """One step's (value, logits (N, K))."""
+    def __call__(self, model, x, y, loss, generator):
         value, clean = training.plain(model, x, y, loss, generator)
         worst = _gaps(model, _box(x, self.eps), y).to(x.dtype)  # (N, K): a shift of all logits changes no softmax
         return self.kappa * value + (1 - self.kappa) * loss(worst, y), clean
@@ -280,8 +285,8 @@ def _votes(model, image: Tensor, sigma: float, n: int, generator, batch_size: in
     """How often each class wins among n noisy copies of one image (C, H, W): (K,)."""
     device, counts = image.device if generator is None else generator.device, 0
     for start in range(0, n, batch_size):
-        noise = torch.randn(min(batch_size, n - start), *image.shape, generator=generator, device=device).to(image)  # (B, C, H, W)
-        noisy = image + sigma * noise
+        shape = min(batch_size, n - start), *image.shape
+        noisy = image + sigma * torch.randn(shape, generator=generator, device=device).to(image)  # (B, C, H, W)
         z = forward(model, noisy)  # (B, K)
         check_logits(z, noisy, z.new_zeros(len(z), dtype=torch.int64))
         counts = counts + z.argmax(1).bincount(minlength=z.shape[1]).cpu()
@@ -289,7 +294,7 @@ def _votes(model, image: Tensor, sigma: float, n: int, generator, batch_size: in
 
 
 def lower_confidence_bound(hits, n: int, alpha: float):
-    """Lower end of the one-sided 1 - alpha interval for the share behind `hits` (a number or an array) of n draws (clopper1934)."""
+    """What the share behind `hits` of n draws (a number or an array) exceeds with confidence 1 - alpha (clopper1934)."""
     import numpy as np
     from scipy.special import betaincinv
 
