@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from advlens import attacks, data, layers, models, training
+from advlens import attacks, data, geometry, layers, models, training
+from advlens.attacks import losses
 from advlens.defences import adversarial, distillation, pairing, penalties
 from advlens.evaluation import logits, robust_accuracy
 from advlens.geometry import norm
@@ -124,22 +126,27 @@ def test_frozen_batch_statistics_stay_frozen(train):
 
 @pytest.mark.parametrize("name", ["pgd", "gmr", "ensemble"])
 def test_interrupted_and_resumed_ends_with_the_same_bits(name, train, tmp_path, digits):
-    watch = adversarial.watch(digits[:8], eps=EPS, steps=2)
-    options = dict(epochs=2, objective=OBJECTIVES[name], watch=watch)
+    options = dict(epochs=2, objective=OBJECTIVES[name], watch=Watch(adversarial.watch(digits[:8], eps=EPS, steps=2)))
     straight, resumed = with_states(), with_states()
     expected = fit(straight, train[:64], **options)
-    seen = []
-
-    def stop(model, history):  # in the second epoch, before it is saved
-        seen.append(watch(model, history))
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        return seen[-1]
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(with_states(), train[:64], checkpoint=tmp_path / "run", **options | {"watch": stop})
+    with pytest.raises(KeyboardInterrupt):  # in the second epoch, before it is saved
+        fit(with_states(), train[:64], checkpoint=tmp_path / "run", **options | {"watch": replace(options["watch"], stop=2)})
     history = fit(resumed, train[:64], checkpoint=tmp_path / "run", **options)
     assert same(straight, resumed) and history == expected and len(history.watched) == 2
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Somebody who watches, and pulls the plug after `stop` epochs: that is no setting of the run."""
+
+    watched: adversarial.watch
+    stop: int | None = field(default=None, repr=False)
+
+    def __call__(self, model, history):
+        seen = self.watched(model, history)
+        if len(history) == self.stop:
+            raise KeyboardInterrupt
+        return seen
 
 
 @every_objective
@@ -320,7 +327,7 @@ def test_squeezing_adds_the_norm_of_the_logits(smooth, some):
 @pytest.mark.parametrize("kind, eps", [("linf", EPS), ("l2", 1.0)])
 def test_adversarial_pairing_pairs_each_image_with_its_own_example(kind, eps, smooth, some):
     x, y = some
-    worst = adversarial.walk(eps=eps, norm=kind, steps=3)(smooth, x, y, F.cross_entropy, torch.Generator().manual_seed(0))
+    worst = adversarial.walk(smooth, x, y, eps=eps, norm=kind, steps=3, generator=torch.Generator().manual_seed(0))
     clean, fooled = smooth(x), smooth(worst)
     expected = (F.cross_entropy(clean, y) + F.cross_entropy(fooled, y)) / 2 + 0.7 * (clean - fooled).square().mean()
     value, returned, _ = step(pairing.adversarial_pairing(0.7, eps=eps, norm=kind, steps=3), smooth, x, y)
@@ -353,20 +360,30 @@ def test_noise_stays_in_range_and_repeats_itself(train):
 @pytest.mark.parametrize("kind", ["linf", "l2"])
 @pytest.mark.parametrize("steps", [1, 4])
 def test_the_walk_ends_where_pgd_ends(kind, steps, smooth, some):
-    """`attacks.pgd` looks at every point of its walk and returns the strongest; the last one it looks at is ours."""
-    met = []
+    """`attacks.pgd` looks at every point of its walk and returns the strongest; the last one it looks at is ours.
+
+    For one image: in a batch an attack shares its start, and training has one for each image.
+    """
+    met, some = [], (some[0][1:2], some[1][1:2])
     hook = smooth.register_forward_pre_hook(lambda module, inputs: met.append(inputs[0].detach().clone()))
     attacks.pgd(smooth, *some, eps=0.3, norm=kind, steps=steps, generator=torch.Generator().manual_seed(3))
     hook.remove()
-    ours = adversarial.walk(eps=0.3, norm=kind, steps=steps)(smooth, *some, F.cross_entropy, torch.Generator().manual_seed(3))
+    ours = adversarial.walk(smooth, *some, eps=0.3, norm=kind, steps=steps, generator=torch.Generator().manual_seed(3))
     torch.testing.assert_close(ours, met[-1], rtol=0, atol=1e-12)
+
+
+def test_every_image_has_a_start_of_its_own(smooth, some):
+    """With steps of no length the walk ends where it starts."""
+    grey = torch.full_like(some[0], 0.5)
+    starts = adversarial.walk(smooth, grey, some[1], eps=0.3, step_size=0, generator=torch.Generator().manual_seed(0))
+    assert all((a - b).abs().max() > 0.3 for a, b in zip(starts, starts[1:]))
 
 
 @pytest.mark.parametrize("kind", ["linf", "l2"])
 def test_examples_stay_in_the_ball_and_in_range(kind, plainly, digits):
     x, y = digits.images[:20], digits.labels[:20]
     for eps in (0.0, 0.2, 5.0):
-        worst = adversarial.walk(eps=eps, norm=kind, steps=3)(plainly, x, y, F.cross_entropy, torch.Generator().manual_seed(0))
+        worst = adversarial.walk(plainly, x, y, eps=eps, norm=kind, steps=3, generator=torch.Generator().manual_seed(0))
         assert worst.min() >= 0 and worst.max() <= 1 and norm(worst - x, kind).max() <= eps + 1e-5
         assert not worst.requires_grad and (eps > 0 or torch.equal(worst, x))
 
@@ -393,15 +410,38 @@ def test_fgsm_training_steps_over_the_edge_and_is_projected_back(smooth, some):
     assert end.abs().max() <= 0.01 + 1e-12 and on_edge == pytest.approx(5 / 8, abs=0.02)
 
 
-def test_the_examples_climb_the_loss_that_is_trained(smooth, some):
-    climbed = []
+def test_the_walk_has_its_loss_and_the_net_its_own(smooth, some):
+    """A source that climbs the squared error can be followed; what the net learns by is the loss of `fit`, asked once."""
+    trained, climbed = [], []
+    squared = lambda z, y: climbed.append(len(z)) or losses.mean_squared_error(z, y)
+    by_hand = adversarial.pgd_training(eps=EPS, steps=4, loss=squared)
+    value, z, _ = step(by_hand, smooth, *some, loss=lambda z, y: trained.append(len(z)) or F.cross_entropy(z, y))
+    assert (trained, climbed) == ([10], [10] * 4) and value == F.cross_entropy(z, some[1])
+    _, named, _ = step(adversarial.pgd_training(eps=EPS, steps=4, loss="mse"), smooth, *some)
+    _, default, _ = step(adversarial.pgd_training(eps=EPS, steps=4), smooth, *some)
+    assert torch.equal(z, named) and not torch.equal(z, default)
 
-    def squared(z, y):
-        climbed.append(z.shape)
-        return F.mse_loss(z, F.one_hot(y, 10).to(z.dtype))
 
-    step(adversarial.pgd_training(eps=EPS, steps=4), smooth, *some, loss=squared)
-    assert len(climbed) == 5
+@pytest.mark.parametrize("objective", ["pgd", "pgd l2", "alp"])
+def test_the_walk_keeps_its_direction_when_the_net_is_sure(objective, some):
+    """Logits 10,000 times as large: in float32 softmax is 0 or 1, and cross-entropy knows no way up any more."""
+    model, x = dense(), some[0].float()
+    sure, entered = nn.Sequential(model, layers.Scale(1e4)), []
+    hook = sure.register_forward_pre_hook(lambda module, inputs: entered.append(inputs[0].detach().clone()))
+    said = model(x).argmax(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no ZeroGradientWarning
+        OBJECTIVES[objective](sure, x, said, F.cross_entropy, torch.Generator().manual_seed(0))
+    hook.remove()
+    margins = [losses.margin(model(images), said) for images in (x, entered[-1][-10:])]
+    assert (margins[1] > margins[0]).all()
+
+
+def test_the_walk_of_a_sure_net_was_lost_in_its_cross_entropy(some):
+    """What the test above would see without the log-odds."""
+    sure, x = nn.Sequential(dense(), layers.Scale(1e4)), some[0].float()
+    with pytest.warns(geometry.ZeroGradientWarning):
+        adversarial.walk(sure, x, sure(x).argmax(1), eps=EPS, steps=2, loss="naive_ce")
 
 
 @pytest.mark.parametrize("objective", ["fgsm", "pgd", "ensemble", "alp"])
@@ -529,14 +569,15 @@ def test_the_logits_of_teacher_and_student_grow_with_the_temperature(distilled, 
     assert training.accuracy(student, digits) > 0.85
 
 
-def test_the_gradient_is_masked_and_the_margin_sees_through_it(distilled, digits):
-    """What FGSM calls robust falls to the same FGSM on the margin: the defence hides the gradient, and nothing else."""
+def test_the_gradient_is_masked_and_the_log_odds_see_through_it(distilled, digits):
+    """What FGSM calls robust falls to the same FGSM on log-odds or margin: the defence hides the gradient, and nothing else."""
     _, student, plain, _ = distilled
     share = lambda net, loss: robust_accuracy(net, digits.images, digits.labels, partial(attacks.fgsm, eps=0.2, loss=loss)).value
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ZeroGradientWarning: that is the point
-        blinded, seen, before = share(student, "ce"), share(student, "margin"), share(plain, "ce")
-    assert blinded > seen + 0.2 and blinded > before + 0.2
+        blinded, before = share(student, "naive_ce"), share(plain, "naive_ce")
+    for loss in ("ce", "margin"):
+        assert blinded > share(student, loss) + 0.2 and blinded > before + 0.2
     x = digits.images.clone().requires_grad_()
     gradient, = torch.autograd.grad(F.cross_entropy(student(x), digits.labels, reduction="sum"), x)
     assert (norm(gradient, "linf") == 0).float().mean() > 0.2
@@ -557,6 +598,7 @@ def test_the_gradient_is_masked_and_the_margin_sees_through_it(distilled, digits
     (lambda: adversarial.fgsm_training(eps=0.1, step_size=-1), ValueError, "step_size = -1"),
     (lambda: adversarial.fgsm_training(eps=None), TypeError, "eps is None"),
     (lambda: adversarial.pgd_training(eps=0.1, steps=0), ValueError, "steps = 0; give at least 1"),
+    (lambda: adversarial.pgd_training(eps=0.1, loss="hinge"), ValueError, "unknown loss 'hinge'; known: ce, naive_ce"),
     (lambda: adversarial.pgd_training(eps=0.1, norm="l1"), ValueError, "unknown norm 'l1'; known: linf, l2"),
     (lambda: adversarial.ensemble_training([], eps=0.1), ValueError, "at least one net"),
     (lambda: adversarial.ensemble_training(["lenet"], eps=0.1), ValueError, r"\['str'\]"),

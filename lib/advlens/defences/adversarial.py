@@ -18,17 +18,19 @@ itself is in training mode again.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Sequence
+from typing import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from advlens import attacks, geometry, training
+from advlens.attacks import losses
 from advlens.data import Dataset
 from advlens.evaluation import robust_accuracy
-from advlens.inputs import check_amount, check_eps, check_images, frozen, image_gradient
-from advlens.training import History, Loss, Objective
+from advlens.inputs import check_amount, check_at_least_one, check_eps, check_images, forward, frozen, image_gradient
+from advlens.training import History, Objective
 
 
 class CatastrophicOverfittingWarning(UserWarning):
@@ -46,24 +48,35 @@ def fgsm_training(*, eps: float, step_size: float | None = None) -> Objective:
     return pgd_training(eps=eps, steps=1, step_size=1.25 * eps if step_size is None else step_size)
 
 
-def pgd_training(*, eps: float, norm: str = "linf", steps: int = 7, step_size: float | None = None) -> Objective:
+@dataclass(frozen=True, kw_only=True)
+class pgd_training:  # lower case, as all objectives: it is used as a function
     """The objective that trains on the last point of a PGD walk with a random start.
 
-    eps: in pixel units.  norm: "linf" or "l2".  step_size: by default 2.5 eps / steps.
+    eps: in pixel units.  norm: "linf" or "l2".  step_size: by default 2.5 eps / steps.  loss: what
+    the walk makes large, as in `attacks.pgd`; the net itself learns by the loss of `fit`.
     Cost: 2 steps + 3 forward passes' worth a step, where plain training costs 3.
-    Raises TypeError or ValueError for eps, norm, steps or step_size out of range.
+    Raises TypeError or ValueError for eps, norm, steps, step_size or loss out of range.
     Source: madry2018, eq. 2.1.
     """
-    uphill = walk(eps=eps, norm=norm, steps=steps, step_size=step_size)
 
-    def objective(model, x, y, loss, generator):
-        return training.plain(model, uphill(model, x, y, loss, generator), y, loss, generator)
+    eps: float
+    norm: str = "linf"
+    steps: int = 7
+    step_size: float | None = None
+    loss: str | losses.Loss = "ce"
 
-    return objective
+    def __post_init__(self):
+        check_walk(self.eps, self.norm, self.steps, self.step_size, self.loss)
+
+    def __call__(self, model, x, y, loss, generator):
+        worst = walk(model, x, y, eps=self.eps, norm=self.norm, steps=self.steps, step_size=self.step_size,
+                     loss=self.loss, generator=generator)
+        return training.plain(model, worst, y, loss, generator)
 
 
-def ensemble_training(sources: Sequence[nn.Module], *, eps: float) -> Objective:
-    """The objective that trains on FGSM examples of other nets, which do not change, and of the net itself.
+@dataclass(frozen=True)
+class ensemble_training:
+    """The objective that also trains on examples which fool other nets.
 
     For each batch one net is drawn among `sources` and the trained one; half of the loss
     is on its examples, half on the clean images.  An example that does not depend on the
@@ -72,77 +85,93 @@ def ensemble_training(sources: Sequence[nn.Module], *, eps: float) -> Objective:
     Raises TypeError or ValueError for no sources, for eps out of range, and, in training,
     for the trained net among its own sources.  Source: tramer2018, 3.4.
     """
-    check_amount(eps, "eps")
-    sources = list(sources)
-    if not sources or not all(isinstance(s, nn.Module) for s in sources):
-        raise ValueError(f"sources holds {[type(s).__name__ for s in sources]}; give at least one net, nn.Module each")
 
-    def objective(model, x, y, loss, generator):
-        if any(model is s for s in sources):
+    sources: Sequence[nn.Module]
+    eps: float = field(kw_only=True)
+    __repr__ = training.settings  # nets by a digest that sees their weights
+
+    def __post_init__(self):
+        check_amount(self.eps, "eps")
+        if not self.sources or not all(isinstance(s, nn.Module) for s in self.sources):
+            raise ValueError(f"sources holds {[type(s).__name__ for s in self.sources]}; "
+                             "give at least one net, nn.Module each")
+
+    def __call__(self, model, x, y, loss, generator):
+        if any(model is s for s in self.sources):
             raise ValueError("the net in training is one of its own sources; give nets that do not change")
-        source = [model, *sources][torch.randint(len(sources) + 1, (), generator=generator)]
-        both = torch.cat([x, attacks.fgsm(source, x, y, eps=eps)])  # (2N, C, H, W)
+        source = [model, *self.sources][torch.randint(len(self.sources) + 1, (), generator=generator)]
+        both = torch.cat([x, attacks.fgsm(source, x, y, eps=self.eps)])  # (2N, C, H, W)
         value, logits = training.plain(model, both, y.repeat(2), loss, generator)
         return value, logits[len(x):]
 
-    return objective
 
+def walk(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = "linf", steps: int = 7,
+         step_size: float | None = None, loss: str | losses.Loss = "ce",
+         generator: torch.Generator | None = None) -> Tensor:
+    """`attacks.pgd` for training: the last point (N, C, H, W) of one walk, uphill from a random start.
 
-def walk(*, eps: float, norm: str = "linf", steps: int = 7, step_size: float | None = None) -> Callable[..., Tensor]:
-    """`attacks.pgd` for training: (model, images, labels, loss, generator) -> the last point of one walk up the loss.
-
-    The same walk, from a random start, without the forward pass that judges its end: a
-    training step needs an example and no verdict.  Arguments and errors as `pgd_training`.
+    The same walk, without the forward pass that judges its end: a training step needs an example and
+    no verdict.  Each image has a random start of its own, where an attack shares one.  "ce" follows the log-odds, so the walk has a direction however sure the net is.
+    Arguments and errors as `pgd_training`.
     """
+    check_images(x)
+    check_walk(eps, norm, steps, step_size, loss)
+    radius, uphill = check_eps(eps, x), losses.named(loss)  # (N,), (logits, y) -> (N,)
+    step_size = 2.5 * eps / steps if step_size is None else step_size
+    d = (x + geometry.random_point(x, radius, norm, generator)).clamp(0, 1) - x  # (N, C, H, W)
+    with frozen(model):
+        for _ in range(steps):
+            point = (x + d).requires_grad_()
+            gradient = image_gradient(uphill(forward(model, point), y), point)
+            d = geometry.project(d.add_(geometry.steepest(gradient, norm), alpha=step_size), radius, norm)
+            d = (x + d).clamp_(0, 1).sub_(x)
+    return x + d
+
+
+def check_walk(eps: float, norm: str, steps: int, step_size: float | None, loss: str | losses.Loss) -> None:
+    """Raise TypeError or ValueError for a walk that cannot be walked."""
     check_amount(eps, "eps")
     geometry.check_norm(norm, geometry.BALLS)
-    if steps < 1:
-        raise ValueError(f"steps = {steps}; give at least 1")
-    step_size = 2.5 * eps / steps if step_size is None else step_size
-    check_amount(step_size, "step_size")
-
-    def uphill(model: nn.Module, x: Tensor, y: Tensor, loss: Loss, generator: torch.Generator | None) -> Tensor:
-        check_images(x)
-        radius = check_eps(eps, x)  # (N,)
-        d = (x + geometry.random_point(x, radius, norm, generator)).clamp(0, 1) - x  # (N, C, H, W)
-        with frozen(model):
-            for _ in range(steps):
-                point = (x + d).requires_grad_()
-                total = len(x) * loss(model(point).to(x.dtype), y)  # the mean's gradients would underflow sooner
-                gradient = image_gradient(total, point)
-                d = geometry.project(d.add_(geometry.steepest(gradient, norm), alpha=step_size), radius, norm)
-                d = (x + d).clamp_(0, 1).sub_(x)
-        return x + d
-
-    return uphill
+    check_at_least_one(steps=steps)
+    if step_size is not None:
+        check_amount(step_size, "step_size")
+    losses.named(loss)
 
 
 # --- catastrophic overfitting ---------------------------------------------------
 
-def watch(held_out: Dataset, *, eps: float, steps: int = 10) -> Callable[[nn.Module, History], dict[str, float]]:
+@dataclass(frozen=True)
+class watch:
     """For `training.fit(..., watch=...)`: accuracy under FGSM and under PGD on held-out images, after each epoch.
 
     The numbers stand in history.watched; when PGD's collapses while FGSM's stays, a
     CatastrophicOverfittingWarning says in which epoch.  Both attacks stay inside eps (Linf,
     pixel units).  Raises TypeError or ValueError for eps or steps out of range.
     """
-    check_amount(eps, "eps")
-    if steps < 2:
-        raise ValueError(f"steps = {steps}; give at least 2: one step is what the net may have overfitted to")
 
-    def numbers(model: nn.Module, history: History) -> dict[str, float]:
+    held_out: Dataset
+    eps: float = field(kw_only=True)
+    steps: int = field(default=10, kw_only=True)
+    __repr__ = training.settings  # images by a digest
+
+    def __post_init__(self):
+        check_amount(self.eps, "eps")
+        if self.steps < 2:
+            raise ValueError(f"steps = {self.steps}; give at least 2: one step is what the net may have overfitted to")
+
+    def __call__(self, model: nn.Module, history: History) -> dict[str, float]:
         device = next(model.parameters()).device
-        x, y = held_out.images.to(device), held_out.labels.to(device)
-        pgd = partial(attacks.pgd, eps=eps, steps=steps, first_success=True, generator=torch.Generator().manual_seed(0))
-        seen = {"fgsm": robust_accuracy(model, x, y, partial(attacks.fgsm, eps=eps)).value,
+        x, y = self.held_out.images.to(device), self.held_out.labels.to(device)
+        pgd = partial(attacks.pgd, eps=self.eps, steps=self.steps, first_success=True,
+                      generator=torch.Generator().manual_seed(0))
+        seen = {"fgsm": robust_accuracy(model, x, y, partial(attacks.fgsm, eps=self.eps)).value,
                 "pgd": robust_accuracy(model, x, y, pgd).value}
         if collapse([*history.watched, seen]) == len(history.watched):
-            warnings.warn(f"catastrophic overfitting in epoch {len(history.watched) + 1}: accuracy under PGD fell to {seen['pgd']:.1%} "
-                          f"while FGSM leaves {seen['fgsm']:.1%}. Take more steps, a smaller step_size or an earlier epoch.",
+            warnings.warn(f"catastrophic overfitting in epoch {len(history.watched) + 1}: accuracy under PGD fell to "
+                          f"{seen['pgd']:.1%} while FGSM leaves {seen['fgsm']:.1%}. Take more steps, a smaller "
+                          "step_size or an earlier epoch.",
                           CatastrophicOverfittingWarning, stacklevel=3)
         return seen
-
-    return numbers
 
 
 def collapse(watched: Sequence[dict[str, float]]) -> int | None:
