@@ -328,13 +328,6 @@ def test_the_twin_names_what_it_does_not_take():
         twin.round_trip(X[:, :2], *tables(50), subsample=True)
 
 
-def test_the_layer_asks_for_the_implementation_of_its_device(monkeypatch):
-    asked = []
-    monkeypatch.setattr(kernels, "implementation", lambda *which: asked.append(which) or twin)
-    JPEG(50)(X)
-    assert asked == [("jpeg", "cpu")]
-
-
 def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter):
     """Three planes at once spill a little, less where pointers are aligned, as they are.  And no product with 510 is fused with a sum: the ties would be others than on a CPU."""
     *sizes, fused = without_interpreter("""

@@ -206,7 +206,7 @@ def learn(images: Tensor, hidden: int, *, p: float = 2, k: int = 2, delta: float
     _check_positive(step=step, epochs=epochs, batch_size=batch_size)
     if not 2 <= k <= hidden:
         raise ValueError(f"k = {k} with {hidden} hidden units; the rank that is punished lies in 2 to {hidden}")
-    update_ = kernels.implementation("krotov_hopfield", images.device.type).update_
+    update_ = kernels.implementation("krotov_hopfield", images.device.type, images.dtype).update_
     home = generator.device if generator is not None else images.device
     weights = torch.randn(hidden, images.shape[1], generator=generator, device=home).to(images.device)
     weights = weights.to(torch.promote_types(images.dtype, torch.float32))  # images may be bfloat16, weights are not

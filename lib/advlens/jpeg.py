@@ -125,7 +125,7 @@ class JPEG(nn.Module):
             if self.rounding == "smooth":
                 work = x if x.dtype == torch.float64 else x.float()
                 return _in_real_numbers(work, subsample, self._smooth).clamp(0, 1).to(x.dtype)
-            codec = kernels.implementation("jpeg", x.device.type)
+            codec = kernels.implementation("jpeg", x.device.type, x.dtype)
             coded = codec.round_trip(x.detach(), self.luminance, self.chrominance, subsample=subsample)
             if not (torch.is_grad_enabled() and x.requires_grad):
                 return coded

@@ -14,13 +14,13 @@ torch.Size([5, 10])
 from __future__ import annotations
 
 import copy
-from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advlens.kernels import implementation, pairwise
+from advlens import kernels
+from advlens.kernels import pairwise
 
 
 class Normalize(nn.Module):
@@ -230,7 +230,7 @@ class _Pairwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, v, weight):
         ctx.save_for_backward(v, weight)
-        return _kernels(v).forward(v, weight)
+        return kernels.implementation("pairwise", v.device.type, v.dtype).forward(v, weight)
 
     @staticmethod
     def backward(ctx, grad):
@@ -243,7 +243,7 @@ class _PairwiseGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, grad, v, weight, to_v, to_weight):
         ctx.save_for_backward(grad, v, weight)
-        return _kernels(v).backward(grad, v, weight, to_v, to_weight)
+        return kernels.implementation("pairwise", v.device.type, v.dtype).backward(grad, v, weight, to_v, to_weight)
 
     @staticmethod
     def backward(ctx, towards_v, towards_weight):
@@ -263,11 +263,6 @@ class _PairwiseCurvature(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *_):
         raise NotImplementedError("PairwiseDifference has first and second derivatives, but no third ones")
-
-
-def _kernels(v: Tensor) -> ModuleType:
-    """The twin also on a GPU where the kernel has no float64."""
-    return implementation("pairwise", "cpu" if v.dtype == torch.float64 else v.device.type)
 
 
 def _check_sizes(**sizes: int) -> None:

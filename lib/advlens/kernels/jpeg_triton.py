@@ -17,12 +17,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from advlens.kernels import check_device
+from advlens.kernels import check_runs
 from advlens.kernels.jpeg import DCT
 
 TILE = 32
 WARPS = 2  # a tensor core takes 16 rows: more warps would share a tile's 32 rows, and do the same work twice
-DTYPES = (torch.float32, torch.bfloat16)
 
 
 def round_trip(x: Tensor, luminance: Tensor, chrominance: Tensor, *, subsample: bool) -> Tensor:
@@ -30,9 +29,7 @@ def round_trip(x: Tensor, luminance: Tensor, chrominance: Tensor, *, subsample: 
     n, channels, height, width = x.shape
     if channels not in (1, 3):
         raise ValueError(f"x has {channels} channels; JPEG codes 1 or 3")
-    if x.dtype not in DTYPES:
-        raise ValueError(f"x is {x.dtype}; the kernel takes float32 and bfloat16, advlens.kernels.jpeg also float64")
-    check_device("jpeg", x)
+    check_runs("jpeg", x, "x is")
     x, out = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
     dct = torch.tensor(DCT)
     dct = torch.stack([dct >> 7, dct & 127]).to(x.device, torch.float16)  # the parts of `_parts`, (2, 8, 8)

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from advlens.kernels import check_device
+from advlens.kernels import check_runs
 from advlens.kernels.jsma import check
 
 BLOCK_P, BLOCK_Q = 32, 128
@@ -48,7 +48,7 @@ def search_rows(a, b, score, pair, n, blocks, BLOCK_P: tl.constexpr, BLOCK_Q: tl
 def best_pair(a: Tensor, b: Tensor) -> Tensor:
     """As `advlens.kernels.jsma.best_pair`: the same pairs, ties included."""
     a, b = (v.contiguous() for v in check(a, b))
-    check_device("jsma", a)
+    check_runs("jsma", a, "a is")
     n = a.shape[1]
     score = a.new_empty(len(a), triton.cdiv(n, BLOCK_P))
     pair = torch.empty_like(score, dtype=torch.int64)

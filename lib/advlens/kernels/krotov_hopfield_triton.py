@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from advlens.kernels import check_device
+from advlens.kernels import check_runs
 from advlens.kernels.krotov_hopfield import currents
 
 UNITS, PIXELS, IMAGES = 16, 128, 32  # the tile of _change, and how many images it meets at a time
@@ -27,13 +27,12 @@ def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, 
     Raises ValueError for other types, shapes that do not fit, and more units than MOST_UNITS.
     """
     (units, pixels), n = weights.shape, len(images)
-    if weights.dtype != torch.float32 or images.dtype not in (torch.float32, torch.bfloat16):
-        raise ValueError(f"weights are {weights.dtype}, images {images.dtype}; the kernel knows float32 weights "
-                         "with float32 or bfloat16 images")
+    if weights.dtype != torch.float32:
+        raise ValueError(f"weights are {weights.dtype}; the kernel knows float32 only")
     if images.shape != (n, pixels) or not 2 <= k <= units <= MOST_UNITS or n == 0:
         raise ValueError(f"weights {tuple(weights.shape)}, images {tuple(images.shape)}, k = {k}; the kernel knows (K, D) and (N, D) "
                          f"with N > 0 and 2 <= k <= K <= {MOST_UNITS}")
-    check_device("krotov_hopfield", weights)
+    check_runs("krotov_hopfield", images, "images are")
     if not weights.is_contiguous():
         raise ValueError("weights are not contiguous in memory; give weights.contiguous()")
     images = images.contiguous()

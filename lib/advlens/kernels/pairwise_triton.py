@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from advlens.kernels import check_device, interpreted
+from advlens.kernels import check_runs, interpreted
 from advlens.kernels.pairwise import check
 
 SAMPLES, PAIRS = 32, 64  # sides of a tile; the third, over the outputs, follows the layer
@@ -56,11 +56,9 @@ def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True, to_weig
 
 def _checked(v: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     check(v, weight)
-    if v.dtype not in PRECISION:
-        raise ValueError(f"v is {v.dtype}; the kernel takes float32 and bfloat16, advlens.kernels.pairwise also float64")
+    check_runs("pairwise", v, "v is")
     if weight[0].numel() > MOST_PAIRS:
         raise ValueError(f"{weight[0].numel():,} pairs of {v.shape[1]:,} numbers; the kernel knows at most {MOST_PAIRS:,}, advlens.kernels.pairwise any number")
-    check_device("pairwise", v)
     return v.contiguous(), weight.contiguous()
 
 
