@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from advlens.course import records
+
+LINUX = sys.platform == "linux"
 
 
 @pytest.fixture
@@ -34,8 +43,126 @@ def test_provenance_says_how_to_measure_again(made):
     assert set(made) == {"command", "commit", "source", "device", "versions", "seed", "seconds", "date"}
     assert made["command"] == "advlens record 99-test" and made["seconds"] == 1.2
     assert {"python", "advlens", "torch", "numpy"} <= set(made["versions"])
-    assert made["device"] and made["commit"]
+    assert made["versions"]["torch"] == torch.__version__ and made["versions"]["python"] == platform.python_version()
+    assert made["date"] == datetime.date.today().isoformat()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=os.path.dirname(__file__), capture_output=True, text=True).stdout.strip()
+    assert made["commit"].removesuffix(" with changes") == (head[:12] or "unknown (not in a git checkout)")
 
+
+def test_the_device_is_the_processor_and_its_threads_or_the_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    named = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line) if LINUX else {}
+    processor = next((value.strip() for key, value in named.items() if key.startswith("model name")), None)
+    assert records._device() == f"{processor or platform.processor() or platform.machine()}, 7 threads"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert records._device().endswith(", 1 thread")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    assert records._device() == "a GPU"
+
+
+# --- which code ----------------------------------------------------------------------
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with a file of each kind, all committed."""
+    root = tmp_path / "checkout"
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):  # set where a hook of git runs the tests
+        monkeypatch.delenv(name, raising=False)
+    for path in ("lib/advlens/course/records.py", "lib/advlens/data.csv", "measurements/03_one_step.py",
+                 "chapters/03_one_step.py", "README.md", "chapters/03_one_step.ipynb", "data/records/03-a.json", "data/checkpoints/lenet.safetensors", ".gitignore"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("build/\n" if path == ".gitignore" else "as committed")
+    monkeypatch.setattr(records, "HERE", root / "lib" / "advlens" / "course" / "records.py")
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "all")
+    return root
+
+
+def git(root, *words):
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=root, check=True)
+
+
+def test_a_clean_checkout_is_its_commit(checkout):
+    records.require_clean()
+    assert records.changes() == [] and re.fullmatch("[0-9a-f]{12}", records.commit())
+    assert records.provenance("x", source="y", seed=0, seconds=1)["commit"] == records.commit()
+
+
+@pytest.mark.parametrize("path", [
+    "lib/advlens/course/records.py", "lib/advlens/data.csv", "measurements/03_one_step.py", "chapters/03_one_step.py",
+    "README.md", "data/checkpoints/lenet.safetensors",  # changed; from here on new
+    "lib/advlens/new.py", "measurements/05_new.py", "chapters/05_new.py", "data/checkpoints/new.safetensors"])
+def test_whatever_a_number_may_hang_on_is_a_change(checkout, path):
+    """Also outside the library's folder, and what is no Python: both used to pass for the commit."""
+    (checkout / path).write_text("changed")
+    assert records.changes() == [path]
+    assert records.commit().endswith(" with changes")
+    assert records.provenance("x", source="y", seed=0, seconds=1)["commit"].endswith(" with changes")
+    with pytest.raises(RuntimeError, match=f"uncommitted changes in {path}: commit them, or insist with --with-changes"):
+        records.require_clean()
+    records.require_clean(insist=True)
+
+
+@pytest.mark.parametrize("stage", [["add", "."], ["rm", "-q", "--cached", "lib/advlens/data.csv"]], ids=["staged", "untracked again"])
+def test_the_index_hides_no_change(checkout, stage):
+    (checkout / "lib" / "advlens" / "data.csv").write_text("changed")
+    git(checkout, *stage)
+    assert "lib/advlens/data.csv" in records.changes()
+
+
+def test_a_deleted_file_is_a_change(checkout):
+    (checkout / "lib" / "advlens" / "data.csv").unlink()
+    assert records.changes() == ["lib/advlens/data.csv"]
+
+
+def test_what_a_run_writes_itself_does_not_spoil_the_next_record(checkout, monkeypatch):
+    """Neither do notes at the root, nor build files that git ignores."""
+    monkeypatch.setattr(records, "data_folder", lambda: checkout / "data")
+    for name in ("03-a", "03-new"):
+        records.write(name, {"x": 1}, records.provenance("x", source="y", seed=0, seconds=1))
+        records.require_clean()
+    for path in ("chapters/03_one_step.ipynb", "notes.txt", "build/training/lenet.safetensors", "lib/build/x.py"):
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / path).write_text("written")
+    assert records.changes() == [] and " " not in records.commit()
+
+
+def test_a_training_may_except_the_weights_it_writes(checkout):
+    (checkout / "data" / "checkpoints" / "lenet.safetensors").write_text("other weights")
+    (checkout / "data" / "checkpoints" / "new.json").write_text("{}")
+    assert len(records.changes()) == 2 and records.changes("data/checkpoints") == []
+    assert records.commit().endswith("with changes") and " " not in records.commit("data/checkpoints")
+
+
+def test_many_changes_are_not_all_listed(checkout):
+    for number in range(7):
+        (checkout / "measurements" / f"{number}.py").touch()
+    with pytest.raises(RuntimeError, match=r"measurements/4.py and others: commit"):
+        records.require_clean()
+
+
+def test_a_long_run_stamps_what_it_started_from(checkout):
+    began = records.commit()
+    (checkout / "README.md").write_text("changed meanwhile")
+    assert records.provenance("x", source="y", seed=0, seconds=1, commit=began)["commit"] == began
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["no repository", "in somebody else's"])
+def test_an_installed_package_knows_no_commit(inside, checkout, tmp_path, monkeypatch):
+    """site-packages may lie in a repository: its commit is not ours."""
+    folder = (checkout if inside else tmp_path) / "venv"
+    folder.mkdir()
+    monkeypatch.setattr(records, "HERE", folder / "records.py")
+    assert records.commit() == "unknown (not in a git checkout)"
+    with pytest.raises(RuntimeError, match="not in a git checkout.*clone the repository, or insist"):
+        records.require_clean()
+    records.require_clean(insist=True)
+
+
+# --- writing -----------------------------------------------------------------------
 
 @pytest.mark.parametrize("broken", [{"values": {"x": object()}}, {"replace": OSError("disk full")}], ids=["not JSON", "killed before the end"])
 def test_a_failed_write_leaves_the_old_record(folder, made, monkeypatch, broken):

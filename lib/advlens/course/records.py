@@ -26,10 +26,13 @@ PACKAGES = ("advlens", "torch", "numpy", "torchvision")
 KEYS = {"command", "commit", "source", "device", "versions", "seed", "seconds", "date"}
 
 
-def provenance(command: str, *, source: str, seed: int | None, seconds: float) -> dict:
-    """Where a result comes from: everything needed to measure it again."""
+def provenance(command: str, *, source: str, seed: int | None, seconds: float, commit: str | None = None) -> dict:
+    """Where a result comes from: everything needed to measure it again.
+
+    commit: what `commit()` said when the measurement began; by default what it says now.
+    """
     return {
-        "command": command, "commit": _commit(), "source": source, "device": _device(),
+        "command": command, "commit": commit or _commit_now(), "source": source, "device": _device(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "seed": seed, "seconds": round(seconds, 1), "date": datetime.date.today().isoformat(),
     }
@@ -38,7 +41,8 @@ def provenance(command: str, *, source: str, seed: int | None, seconds: float) -
 def write(name: str, values: dict, provenance: dict) -> Path:
     """Write `data/records/<name>.json` atomically and return its path."""
     if set(provenance) != KEYS:
-        raise ValueError(f"provenance has {sorted(provenance)}; it needs {sorted(KEYS)}: make it with records.provenance()")
+        raise ValueError(f"provenance has {sorted(provenance)}; it needs {sorted(KEYS)}: "
+                         "make it with records.provenance()")
     path = data_folder() / "records" / f"{name}.json"
     part = path.with_suffix(".part")
     part.write_text(json.dumps({"values": values, "provenance": provenance}, indent=1) + "\n")
@@ -57,6 +61,60 @@ def read(name: str) -> dict:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.json"))) or "none"
         raise FileNotFoundError(f"no record {name!r}; known: {known}")
     return json.loads(path.read_text())
+
+
+# --- which code ------------------------------------------------------------------
+
+HERE = Path(__file__)
+WRITTEN = ("data/records", "chapters/*.ipynb")  # by the commands themselves, so one record does not spoil the next
+MATTERS = ("lib", "measurements", "chapters", "data/checkpoints")  # where a file that git does not know changes numbers
+
+
+def require_clean(*, insist: bool = False) -> None:
+    """Raise RuntimeError, with the files, when the checkout is not what its commit says; not when somebody insists."""
+    if insist:
+        return
+    if not _is_tracked():
+        raise RuntimeError("not in a git checkout, so a record could not say which code measured it: clone the "
+                           "repository, or insist with --with-changes")
+    if found := changes():
+        raise RuntimeError(f"uncommitted changes in {', '.join(found[:5])}{' and others' if len(found) > 5 else ''}: "
+                           "commit them, or insist with --with-changes, and the record will say so")
+
+
+def commit(*besides: str) -> str:
+    """The commit of the checkout, with a note when something is not committed; `besides`: as in `changes`."""
+    if not _is_tracked():
+        return "unknown (not in a git checkout)"
+    return _git("rev-parse", "--short=12", "HEAD").strip() + (" with changes" if changes(*besides) else "")
+
+
+def _commit_now() -> str:
+    return commit()  # by this name where `commit` is an argument
+
+
+def changes(*besides: str) -> list[str]:
+    """Files that the commit does not tell: tracked ones that differ, and new ones where code and weights lie.
+
+    Not what records and chapters write themselves (WRITTEN), nor what `besides` names, paths from the root.
+    """
+    written = [f":(top,exclude){path}" for path in (*WRITTEN, *besides)]
+    differing = _git("diff", "--name-only", "HEAD", "--", ":(top)", *written)
+    where = [f":(top){path}" for path in MATTERS]
+    unknown = _git("ls-files", "--others", "--exclude-standard", "--full-name", "--", *where, *written)
+    return (differing + unknown).splitlines()
+
+
+def _is_tracked() -> bool:
+    """Whether git knows this file: an installed package may lie inside somebody else's repository."""
+    try:
+        return _git("ls-files", HERE.name) != ""
+    except (OSError, subprocess.CalledProcessError):  # no git, or no repository
+        return False
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=HERE.parent, capture_output=True, text=True, check=True).stdout
 
 
 # --- records in prose ------------------------------------------------------------
@@ -132,16 +190,6 @@ def quote(name: str):
     made = {key: escape(str(value)) for key, value in read(name)["provenance"].items()}
     return HTML('<p class="advlens-quote" style="font-size: 0.85em; opacity: 0.85; margin: 0.3em 0">'
                 'Measured by <code>{command}</code> at commit <code>{commit}</code> on {device}, {date}, in {seconds} s. Data: {source}.</p>'.format(**made))
-
-
-def _commit() -> str:
-    def git(*words):
-        return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
-
-    commit = git("rev-parse", "--short=12", "HEAD")
-    if not commit:
-        return "unknown (not in a git checkout)"
-    return commit + (" with changes" if git("status", "--porcelain", "--", "*.py") else "")
 
 
 def _device() -> str:
