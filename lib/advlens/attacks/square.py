@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from advlens import geometry
+from advlens.attacks.losses import log_odds
 from advlens.attacks.noise import score
 from advlens.inputs import check_eps, check_images, check_labels, check_logits, forward, frozen, keep
 
@@ -40,16 +41,16 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm:
     x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`.
     eps: a number or (N,), in pixel units.  norm: "linf" starts from vertical stripes and sets
     squares to + or - eps; "l2" starts from a grid of bumps and moves norm from one square to another.
-    queries: points to try; the squares shrink on the source's schedule, scaled to this number.
+    queries: points to try; the squares of "linf" shrink on the source's schedule, scaled to this number.
 
     Returns, for each image, the strongest point met in the ball; x itself where it succeeds
     already.  All images share the places and signs, so with a generator the result of an image
     does not depend on its neighbours.  Cost: one forward pass, and at most `queries` more, an
     image; an image leaves as soon as it succeeds.
     Raises TypeError or ValueError for input outside this contract.
-    Source: andriushchenko2020, algorithms 1 to 3.  Departures: a square that would change nothing
-    takes the opposite signs, targets are approached by the margin, and the first square of "l2" is as large as that of
-    "linf" (the source has 0.1 of the pixels, for large photographs; small images need more).
+    Source: andriushchenko2020, algorithms 1 to 3.  Departures: a square that would change nothing takes the
+    opposite signs, and the squares of "l2" begin as large as those of "linf" and shrink after the source's own counts
+    (its 0.1 of the pixels, and a schedule scaled to few queries, are soon too small for small images).
     """
     check_images(x)
     check_labels(y, len(x))
@@ -69,8 +70,11 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm:
         for query in range(queries):
             if len(walk.rows) == 0:
                 break
-            point = propose(walk, _share((query - 1) / queries), generator) if query else start(walk, generator)
-            value, success = score(forward(model, point), walk.y, targeted)
+            point = propose(walk, _share(query - 1, queries if norm == "linf" else 10_000), generator) if query else start(walk, generator)
+            logits = forward(model, point)
+            value, success = score(logits, walk.y, targeted)
+            if targeted:  # ranks as the cross-entropy of the source: not only the class in front counts
+                value = -log_odds(logits, walk.y)
             better = success | (value > walk.value)
             best = torch.where(geometry.per_sample(better, point), point, walk.best)
             walk = walk._replace(best=best, value=torch.where(better, value, walk.value))
@@ -81,9 +85,9 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm:
     return result
 
 
-def _share(progress: float) -> float:
-    """The share of the pixels that a square covers after this share of the queries."""
-    return SHARE / 2 ** sum(progress * 10_000 > step for step in HALVED)
+def _share(query: int, queries: int) -> float:
+    """The share of the pixels that a square covers after so many of the queries."""
+    return SHARE / 2 ** sum(query * 10_000 > after * queries for after in HALVED)
 
 
 def _stripes(walk: _Walk, generator) -> Tensor:
