@@ -35,7 +35,7 @@ import importlib.util, subprocess, sys
 from importlib.metadata import version
 
 if importlib.util.find_spec("advlens") is None:
-    repository = "git+https://github.com/adversarial-lenses/adversarial-lenses"
+    repository = "git+https://github.com/adversarial-lenses/adversarial-lenses@v0.2.0"
     keep = [f"{name}=={version(name)}" for name in ("torch", "numpy")]
     pip = [sys.executable, "-m", "pip", "install", "-q"]
     done = subprocess.run([*pip, repository, *keep])

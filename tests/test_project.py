@@ -27,25 +27,43 @@ def name(requirement: str) -> str:
     return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-")
 
 
-def names_in(lock: str) -> set[str]:
-    return {name(line) for line in (ROOT / "lock" / lock).read_text().splitlines() if line and line[0].isalnum()}
+def locked(file: str) -> list[str]:
+    """The requirements of a lock file, each with its hashes on one line."""
+    text = (ROOT / "lock" / file).read_text().replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def test_torch_torchvision_and_numpy_carry_no_pin():
-    assert {"torch", "torchvision", "numpy"} <= set(PROJECT["dependencies"])
+def names_in(*files: str) -> set[str]:
+    return {name(line) for file in files for line in locked(file)}
+
+
+def test_torch_and_numpy_carry_no_pin():
+    assert {"torch", "numpy"} <= set(PROJECT["dependencies"])
 
 
 def test_every_dependency_is_locked():
     extras = PROJECT["optional-dependencies"]
-    wanted = {name(r) for r in PROJECT["dependencies"] + extras["book"] + extras["test"] + extras["instructor"]}
-    assert wanted <= names_in("main.txt"), "run `make lock`"
+    wanted = PROJECT["dependencies"] + [r for extra in ("book", "test", "instructor", "download") for r in extras[extra]]
+    assert {name(r) for r in wanted} <= names_in("main.txt", "torch.txt"), "run `make lock`"
     assert {name(r) for r in extras["bench"]} <= names_in("peers.txt")
 
 
-def test_locks_hold_exact_versions_only():
-    for lock in ("main.txt", "peers.txt"):
-        for line in (ROOT / "lock" / lock).read_text().splitlines():
-            assert not line or line.startswith("#") or "==" in line, f"{lock}: {line}"
+@pytest.mark.parametrize("file", ["main.txt", "peers.txt", "torch.txt"])
+def test_locks_hold_exact_versions_and_hashes(file):
+    """All but torch: one version of it has several builds, one for each kind of GPU and one for none."""
+    assert locked(file)
+    for line in locked(file):
+        assert re.match(r"[\w.-]+==[\w.]+( |$)", line), f"{file}: {line}"
+        assert bool(re.search(r" --hash=sha256:[0-9a-f]{64}", line)) == (file != "torch.txt"), f"{file}: {line}"
+    assert "torch" in names_in("torch.txt") and not names_in("torch.txt") & names_in("main.txt", "peers.txt")
+
+
+def test_the_makefile_holds_every_file_to_its_hash():
+    """Constraints (-c) are not held to hashes, so only torch, and nothing else, is installed with them."""
+    lines = [line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "$(PIP)" in line and "lock/" in line]
+    assert [line for line in lines if "--require-hashes --no-deps -r lock/" not in line] == [
+        "$(PIP) --progress-bar on -c lock/torch.txt torch"]
+    assert {re.search(r"lock/\w+\.txt", line)[0] for line in lines} == {"lock/main.txt", "lock/torch.txt", "lock/peers.txt"}
 
 
 def test_environment_only_wraps_pyproject():
@@ -53,7 +71,7 @@ def test_environment_only_wraps_pyproject():
     plain = [d for d in environment["dependencies"] if isinstance(d, str)]
     (pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     assert [name(d) for d in plain] == ["python", "pip"]
-    assert pip == ["-c lock/main.txt", "-e .[book,test,instructor]"]
+    assert pip == ["-e .[book,test,instructor,download]"]
 
 
 def test_the_address_stands_in_one_place():
@@ -98,18 +116,33 @@ def setup_cell(path: Path) -> str:
     return next(c.source for c in jupytext.read(path).cells if c.cell_type == "code")
 
 
+SET_UP = [*CHAPTERS, *sorted((ROOT / "exercises").glob("[0-9]*.py")), *sorted((ROOT / "exercises" / "student").glob("*.ipynb")),
+          ROOT / "book" / "index.py"]
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_every_chapter_has_the_same_set_up_cell(path):
     assert setup_cell(path) == setup_cell(CHAPTERS[0])
-    assert f"git+{ADDRESS}" in setup_cell(path)
+
+
+@pytest.mark.parametrize("path", SET_UP, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_the_set_up_cell_installs_this_release(path):
+    """A tag: a branch moves on, and a page that was read last year would install another library."""
+    (address,) = re.findall(r"git\+[^\s\"']+", setup_cell(path))
+    assert address == f"git+{ADDRESS}@v{PROJECT['version']}"
+
+
+def test_the_version_is_the_same_everywhere():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_a_code_cell_has_at_most_15_lines(path):
     """Statements of the idea; comments and blank lines do not count, nor do cells the page does not show."""
+    set_up = setup_cell(path)
     for cell in jupytext.read(path).cells[1:]:
         hidden = {"remove-input", "hide-input"} & set(cell.metadata.get("tags", []))
-        if cell.cell_type == "code" and cell.source != setup_cell(path) and not hidden:
+        if cell.cell_type == "code" and cell.source != set_up and not hidden:
             lines = [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
             assert len(lines) <= 15, f"{len(lines)} lines:\n{cell.source}"
 
