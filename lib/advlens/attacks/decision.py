@@ -104,9 +104,10 @@ def _start(wins: Wins, x: Tensor, y: Tensor, starts: Tensor | None, queries: int
     point, used = x.clone(), torch.zeros_like(y)
     rows = torch.arange(len(x), device=x.device)  # those that have none yet
     for k in range(min(TRIES, queries)):
+        random = _random_image(x, k, generator)  # also where no image needs it: what is drawn later must not depend on who is left
         if len(rows) == 0:
-            break
-        tried = starts if k == 0 and starts is not None else _random_image(x, k, generator).expand(len(rows), *x.shape[1:])
+            continue
+        tried = starts if k == 0 and starts is not None else random.expand(len(rows), *x.shape[1:])
         success = wins(tried, y[rows])
         used[rows] += 1
         point[rows[success]] = tried[success]
