@@ -245,6 +245,93 @@ def test_the_layers_build_a_net_that_trains_and_can_be_attacked(digits):
     assert (net(adversarial).argmax(1) != some.labels[:10]).float().mean() > 0.5
 
 
+# --- half precision and the start ----------------------------------------------------
+
+SMALL = [lambda **g: Angular(6, 5, **g), lambda **g: PairwiseDifference(6, 5, **g), lambda **g: PairwiseDifference(6, 5, full=True, **g),
+         lambda **g: PatchPairwiseDifference(1, 3, 2, **g)]
+
+
+@pytest.mark.parametrize("make", SMALL)
+def test_first_weights_come_from_the_generator_that_is_given(make):
+    before = torch.get_rng_state()
+    first, again, other = (make(generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    assert torch.equal(torch.get_rng_state(), before), "the global generator was used"
+    for a, b, c in zip(first.parameters(), again.parameters(), other.parameters()):
+        assert torch.equal(a, b) and (not torch.equal(a, c) or not a.any())
+    torch.manual_seed(5)
+    assert torch.equal(make().weight, first.weight), "without one, torch's own"
+
+
+PROPOSED = {
+    "BatchRenorm": lambda: BatchRenorm(6, warmup=1),
+    "PairwiseDifference": lambda: PairwiseDifference(6, 6),
+    "full": lambda: PairwiseDifference(6, 6, full=True),
+    "Angular": lambda: Angular(6, 6),
+    "ElasticSigmoid": lambda: ElasticSigmoid(),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", PROPOSED)
+def test_training_inside_autocast(name, dtype):
+    """The proposed layers between two linear ones, as `training.fit(bfloat16=True)` runs them: gradients as in float32."""
+    net = nn.Sequential(nn.Linear(4, 6), PROPOSED[name](), nn.Linear(6, 3))
+    x, cotangent = torch.randn(64, 4, requires_grad=True), torch.randn(64, 3)
+    parameters = [x, *net.parameters()]
+    for _ in range(3):
+        net(x)
+    exact = torch.autograd.grad(net(x), parameters, cotangent)
+    with torch.autocast("cpu", dtype):
+        out = net(x)
+        inside = torch.autograd.grad(out, parameters, cotangent.to(out), retain_graph=True)
+    outside = torch.autograd.grad(out, parameters, cotangent.to(out))
+    assert out.dtype == dtype
+    size = max(torch.linalg.norm(gradient) for gradient in exact)  # that of a bias before BatchRenorm is 0
+    for a, b, c in zip(exact, inside, outside):
+        assert a.dtype == b.dtype == c.dtype
+        assert torch.linalg.norm(b - a) < 0.02 * size and torch.linalg.norm(c - a) < 0.02 * size
+
+
+def test_pairwise_gradients_are_summed_in_float32_inside_autocast_too():
+    """First and second derivatives: the same bits whether autocast is on or not when they are computed."""
+    layer, v = PairwiseDifference(30, 4), torch.randn(50, 30, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(v).float().pow(2)
+    found = []
+    for on in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=on):
+            slope, = torch.autograd.grad(out.sum(), v, create_graph=True)
+            found.append((slope, *torch.autograd.grad(slope.pow(2).sum(), [v, layer.weight])))
+    assert all(torch.equal(*both) for both in zip(*found))
+    slope, = torch.autograd.grad(layer(v).pow(2).sum(), v, create_graph=True)
+    exact = torch.autograd.grad(slope.pow(2).sum(), layer.weight)[0]
+    assert torch.linalg.norm(found[0][2] - exact) < 0.05 * torch.linalg.norm(exact)
+
+
+def test_float64_stays_itself_inside_autocast():
+    layer, v = PairwiseDifference(6, 2).double(), torch.randn(5, 6, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = layer(v)
+    assert torch.equal(inside, layer(v)) and inside.dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_batch_renorm_in_half_precision_counts_in_float32(dtype):
+    """Batches in half precision, then the whole layer: statistics as in float32, outputs in the type of the input."""
+    layer, exact = BatchRenorm(3, warmup=10), BatchRenorm(3, warmup=10)
+    for _ in range(20):
+        x = (torch.randn(256, 3) * 2 + 30).to(dtype)  # a sum in bfloat16 would lose the deviation
+        ours, wanted = layer(x), exact(x.float())
+        assert ours.dtype == dtype
+        torch.testing.assert_close(ours, wanted.to(dtype))
+    torch.testing.assert_close(layer.running_mean, exact.running_mean)
+    torch.testing.assert_close(layer.running_std, exact.running_std)
+    layer, exact = layer.to(dtype), exact.to(dtype).float()
+    for mode in (True, False):
+        torch.testing.assert_close(layer.train(mode)(x), exact.train(mode)(x.float()).to(dtype))
+    assert layer.running_mean.dtype == dtype
+
+
 # --- pairwise difference: memory ---------------------------------------------------
 
 def peak(function) -> tuple[int, int]:

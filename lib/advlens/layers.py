@@ -79,18 +79,19 @@ class Angular(nn.Module):
 
     c: keeps blank inputs (a = 0) finite; with c = 0 they give NaN.  The gradient at c = 0 is
     w / (||w|| ||a||) - (w.a) a / (||w|| ||a||^3): orthogonal to a, because the length of a does
-    not count.  (The source has a plus sign there.)  Weights start as in `nn.Linear`; their length does not count either.
+    not count.  (The source has a plus sign there.)  Weights start as in `nn.Linear`, drawn from
+    `generator` where one is given; their length does not count either.
     Raises ValueError for c < 0 and inputs of another size.  Source: cutilli2021, 3.2.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, c: float = 1e-3):
+    def __init__(self, in_features: int, out_features: int, *, c: float = 1e-3,
+                 generator: torch.Generator | None = None):
         super().__init__()
         _check_sizes(in_features=in_features, out_features=out_features)
         if not 0 <= c < float("inf"):
             raise ValueError(f"c = {c}; give a finite number, at least 0")
         self.c = c
-        bound = in_features ** -0.5
-        self.weight = nn.Parameter(torch.empty(out_features, in_features).uniform_(-bound, bound))
+        self.weight = _uniform((out_features, in_features), in_features ** -0.5, generator)
         self.bias = nn.Parameter(torch.zeros(out_features))
 
     def forward(self, a: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ class BatchRenorm(nn.Module):
     [-d_max, d_max] as constants of the gradient.  Both limits grow linearly during `warmup`
     batches from those of plain batch normalisation (1 and 0); where they grow too fast,
     training wavers.  In evaluation only the running statistics count, so the images of a
-    batch do not affect each other.
+    batch do not affect each other.  Inputs in half precision are normalised in float32.
     Raises ValueError for inputs of another shape, and in training for a single value per channel.
     Source: ioffe2017, algorithm 1.
     """
@@ -125,18 +126,21 @@ class BatchRenorm(nn.Module):
         self.register_buffer("batches", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in (2, 4) or x.shape[1] != len(self.weight):
-            raise ValueError(f"the input has shape {tuple(x.shape)}; give (N, {len(self.weight)}) or (N, {len(self.weight)}, H, W)")
-        channels = lambda value: value.view(-1, *[1] * (x.ndim - 2))  # (C,) -> (C, 1, 1) for images
+        count = len(self.weight)
+        if x.ndim not in (2, 4) or x.shape[1] != count:
+            raise ValueError(f"the input has shape {tuple(x.shape)}; give (N, {count}) or (N, {count}, H, W)")
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         if self.training:
-            x = self._by_the_batch(x, channels)
+            wide = self._by_the_batch(wide)
         else:
-            x = (x - channels(self.running_mean)) / channels(self.running_std)
-        return x * channels(self.weight) + channels(self.bias)
+            wide = (wide - _channels(self.running_mean, x)) / _channels(self.running_std, x)
+        result = wide * _channels(self.weight, x) + _channels(self.bias, x)
+        return result if wide.dtype == x.dtype else result.to(x.dtype)
 
-    def _by_the_batch(self, x: Tensor, channels) -> Tensor:
+    def _by_the_batch(self, x: Tensor) -> Tensor:
         if x.numel() == x.shape[1]:
-            raise ValueError(f"one value per channel in an input of shape {tuple(x.shape)}: training needs a larger batch")
+            raise ValueError(f"one value per channel in an input of shape {tuple(x.shape)}: "
+                             "training needs a larger batch")
         others = [0, *range(2, x.ndim)]
         mean, std = x.mean(others), (x.var(others, correction=0) + self.eps).sqrt()  # (C,)
         with torch.no_grad():
@@ -144,10 +148,10 @@ class BatchRenorm(nn.Module):
             r_max, d_max = 1 + ramp * (self.r_max - 1), ramp * self.d_max
             r = (std / self.running_std).clamp(1 / r_max, r_max)
             d = ((mean - self.running_mean) / self.running_std).clamp(-d_max, d_max)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_std.lerp_(std, self.momentum)
+            for running, now in ((self.running_mean, mean), (self.running_std, std)):
+                running.copy_(torch.lerp(running.to(now), now, self.momentum))  # in the wider of both types
             self.batches += 1
-        return (x - channels(mean)) / channels(std) * channels(r) + channels(d)
+        return (x - _channels(mean, x)) / _channels(std, x) * _channels(r, x) + _channels(d, x)
 
 
 # --- pairwise difference ---------------------------------------------------------
@@ -163,10 +167,13 @@ class PairwiseDifference(nn.Module):
 
     At first the weights are uniform such that independent inputs of variance 1 give outputs of
     variance about 1, and the bias is such that a blank input (all v_i equal) gives 0.
+    Inside torch.autocast inputs and weights are brought to its type, as in `nn.Linear`.
+    generator: draws the first weights.
     Raises ValueError for inputs of another size.  Source: cutilli2021, 3.2.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, full: bool = False, bias: bool = True):
+    def __init__(self, in_features: int, out_features: int, *, full: bool = False, bias: bool = True,
+                 generator: torch.Generator | None = None):
         super().__init__()
         _check_sizes(out_features=out_features)
         if in_features < 2:
@@ -175,12 +182,13 @@ class PairwiseDifference(nn.Module):
         self.in_features, self.full = in_features, full
         # sigmoid(d) for d of variance 2 has variance 1/16, and W_ij - W_ji twice that of W_ij.
         bound = 4 * (3 / pairs / (2 if full else 1)) ** 0.5
-        self.weight = nn.Parameter(torch.empty(out_features, *(n, n) if full else (pairs,)).uniform_(-bound, bound))
+        self.weight = _uniform((out_features, *((n, n) if full else (pairs,))), bound, generator)
         self.bias = nn.Parameter(-self.weight.detach().flatten(1).sum(1) / 2) if bias else None
 
     def forward(self, v: Tensor) -> Tensor:
         _check_features(v, self.in_features)
-        out = _Pairwise.apply(v.reshape(-1, self.in_features), self.weight).view(*v.shape[:-1], -1)
+        v, weight = _as_autocast(v, self.weight)
+        out = _Pairwise.apply(v.reshape(-1, self.in_features), weight).view(*v.shape[:-1], -1)
         return out if self.bias is None else out + self.bias
 
 
@@ -193,16 +201,17 @@ class PatchPairwiseDifference(PairwiseDifference):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int | None = None, *,
-                 full: bool = False, bias: bool = True):
+                 full: bool = False, bias: bool = True, generator: torch.Generator | None = None):
         stride = kernel_size if stride is None else stride
         _check_sizes(in_channels=in_channels, kernel_size=kernel_size, stride=stride)
-        super().__init__(in_channels * kernel_size ** 2, out_channels, full=full, bias=bias)
+        super().__init__(in_channels * kernel_size ** 2, out_channels, full=full, bias=bias, generator=generator)
         self.in_channels, self.kernel_size, self.stride = in_channels, kernel_size, stride
 
     def forward(self, x: Tensor) -> Tensor:
         side, step = self.kernel_size, self.stride
         if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < side:
-            raise ValueError(f"the input has shape {tuple(x.shape)}; give (N, {self.in_channels}, H, W) with H and W at least {side}")
+            raise ValueError(f"the input has shape {tuple(x.shape)}; "
+                             f"give (N, {self.in_channels}, H, W) with H and W at least {side}")
         patches = F.unfold(x, side, stride=step).transpose(1, 2)  # (N, patches, C side^2)
         return super().forward(patches).transpose(1, 2).unflatten(2, (-1, (x.shape[3] - side) // step + 1))
 
@@ -215,7 +224,8 @@ def halved(layer: PairwiseDifference) -> PairwiseDifference:
     Raises ValueError for any other layer.
     """
     if not layer.full or layer.bias is None:
-        raise ValueError(f"full = {layer.full}, bias = {layer.bias is not None}; give a layer made with full=True and a bias")
+        raise ValueError(f"full = {layer.full}, bias = {layer.bias is not None}; "
+                         "give a layer made with full=True and a bias")
     (i, j), full = pairwise.pairs(layer.in_features), layer.weight.detach()
     result = copy.deepcopy(layer)
     result.full, result.weight = False, nn.Parameter(full[:, i, j] - full[:, j, i])
@@ -243,12 +253,13 @@ class _PairwiseGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, grad, v, weight, to_v, to_weight):
         ctx.save_for_backward(grad, v, weight)
-        return kernels.implementation("pairwise", v.device.type, v.dtype).backward(grad, v, weight, to_v, to_weight)
+        with torch.autocast(v.device.type, enabled=False):  # its sums are float32
+            return kernels.implementation("pairwise", v.device.type, v.dtype).backward(grad, v, weight, to_v, to_weight)
 
     @staticmethod
     def backward(ctx, towards_v, towards_weight):
         grad, v, weight = ctx.saved_tensors
-        towards_v = torch.zeros_like(v) if towards_v is None else towards_v  # None: that gradient was not wanted
+        towards_v = torch.zeros_like(v) if towards_v is None else towards_v  # None: not wanted
         towards_weight = torch.zeros_like(weight) if towards_weight is None else towards_weight
         return *_PairwiseCurvature.apply(grad, v, weight, towards_v, towards_weight), None, None
 
@@ -258,11 +269,31 @@ class _PairwiseCurvature(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, grad, v, weight, towards_v, towards_weight):
-        return pairwise.double_backward(grad, v, weight, towards_v, towards_weight)
+        with torch.autocast(v.device.type, enabled=False):
+            return pairwise.double_backward(grad, v, weight, towards_v, towards_weight)
 
     @staticmethod
     def backward(ctx, *_):
         raise NotImplementedError("PairwiseDifference has first and second derivatives, but no third ones")
+
+
+def _as_autocast(v: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the type that torch.autocast asks for; float16, which the sums do not take, becomes float32."""
+    if v.dtype == torch.float64 or not torch.is_autocast_enabled(v.device.type):
+        return v, weight
+    wanted = torch.get_autocast_dtype(v.device.type)
+    wanted = torch.float32 if wanted == torch.float16 else wanted
+    return v.to(wanted), weight.to(wanted)
+
+
+def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator | None) -> nn.Parameter:
+    home = None if generator is None else generator.device
+    return nn.Parameter(torch.empty(shape, device=home).uniform_(-bound, bound, generator=generator))
+
+
+def _channels(values: Tensor, x: Tensor) -> Tensor:
+    """(C,) -> (C, 1, 1) where x is a batch of images."""
+    return values.view(-1, *[1] * (x.ndim - 2))
 
 
 def _check_sizes(**sizes: int) -> None:
