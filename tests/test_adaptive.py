@@ -180,7 +180,7 @@ def test_eot_accepts_a_transformation_that_changes_the_size(lenet, digits):
 
 def test_eot_breaks_a_random_defence_better_than_one_draw(lenet, digits):
     """Judged on draws that neither attack has seen; one draw is a matter of luck, so several attacks with one."""
-    some = digits[:25]
+    some = digits[:20]
 
     def shifted(x, generator):
         dy, dx = torch.randint(-3, 4, (2,), generator=generator).tolist()
@@ -192,7 +192,34 @@ def test_eot_breaks_a_random_defence_better_than_one_draw(lenet, digits):
         hits = [evaluation.logits(lenet, shifted(adversarial, unseen)).argmax(1) == some.labels for _ in range(20)]
         return torch.stack(hits).float().mean().item()
 
-    assert kept(12) < sum(kept(1, seed) for seed in range(5)) / 5 - 0.15
+    assert kept(12) < sum(kept(1, seed) for seed in range(3)) / 3 - 0.15
+
+
+class InPlace(nn.Module):
+    """Normalises the images that it is given, and answers in half precision."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x.sub_(0.1).add_(0.1)).bfloat16()
+
+
+WRAPS = {"bpda": lambda net, spoil: BPDA(net, spoil, lambda x: 0.5 * x), "eot": lambda net, spoil: EOT(net, lambda x, g: spoil(x), 3)}
+
+
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS.keys())
+def test_what_works_in_place_spoils_neither_the_images_nor_the_next_draw(wrap, case):
+    """A transformation, or a model, that changes its input gets its own copy; logits are those of the images' precision."""
+    net, x, y = case
+    before = x.clone()
+    plain, spoiling = wrap(net, lambda x: x * 0.5), wrap(net, lambda x: x.mul_(0.5))
+    assert torch.equal(spoiling(x), plain(x)) and torch.equal(x, before)
+    assert torch.equal(gradient(spoiling, x.clone(), y, margin), gradient(plain, x.clone(), y, margin))
+    half = wrap(InPlace(net), lambda x: x)
+    with torch.no_grad():
+        assert half(x).dtype == x.dtype and torch.equal(x, before)
 
 
 @pytest.mark.parametrize("samples", [0, -1])

@@ -21,18 +21,30 @@ from nets import After, Constant
 CLASSES = 5
 start = lambda: torch.Generator().manual_seed(0)
 
+
+
+def seeded(attack, **settings):
+    """With a generator of its own at each call, so that a call can be repeated."""
+    return lambda *a, **k: attack(*a, generator=start(), **settings, **k)
+
+
+# An attack, or "attack-variant".
 FIXED_BUDGET = {
     "fgsm": partial(attacks.fgsm, eps=0.2),
     "fgm": partial(attacks.fgm, eps=1.0),
     "bim": partial(attacks.bim, eps=0.2, steps=4),
-    "pgd": partial(attacks.pgd, eps=0.2, steps=4, random_start=False),
+    "pgd": seeded(attacks.pgd, eps=0.2, steps=4),
+    "pgd-l2": seeded(attacks.pgd, eps=1.0, steps=3, norm="l2", restarts=2),
+    "pgd-first": partial(attacks.pgd, eps=0.1, steps=4, random_start=False, first_success=True, loss="margin"),
 }
 MINIMUM_NORM = {
     "carlini_wagner": partial(attacks.carlini_wagner, steps=20, searches=3),
     "ddn": partial(attacks.ddn, steps=20),
     "deepfool": partial(attacks.deepfool, steps=20),
+    "fmn": partial(attacks.fmn, steps=20),
+    "fmn-l2": partial(attacks.fmn, steps=20, norm="l2"),
     "lbfgs": partial(attacks.lbfgs, steps=10, searches=4),
-    "one_pixel": lambda *a, **k: attacks.one_pixel(*a, pixels=3, population=20, generations=5, generator=start(), **k),
+    "one_pixel": seeded(attacks.one_pixel, pixels=3, population=20, generations=5),
     "one_pixel_exhaustive": partial(attacks.one_pixel_exhaustive, values=torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])),
 }
 next_class = lambda y: (y + 1) % CLASSES
@@ -41,9 +53,9 @@ ALL = FIXED_BUDGET | MINIMUM_NORM | JSMA
 WRAPPERS = {"BPDA", "EOT", "mask_image"}  # no attacks on images: tests/test_adaptive.py, tests/test_universal.py
 GRADIENT_FREE = {"one_pixel", "one_pixel_exhaustive"}
 UNTARGETED_ONLY = {"deepfool"}
-L2 = ["carlini_wagner", "ddn", "deepfool", "lbfgs"]
+NEAREST = ["carlini_wagner", "ddn", "deepfool", "fmn", "fmn-l2", "lbfgs"]
 DISCRETE = GRADIENT_FREE | {"jsma"}  # they only choose: the same choices give the same numbers
-SCALE_FREE = ["carlini_wagner", "ddn", "deepfool", "one_pixel", "one_pixel_exhaustive", "jsma"]  # the others may use cross-entropy
+SCALE_FREE = ["carlini_wagner", "ddn", "deepfool", "fmn", "fmn-l2", "one_pixel", "one_pixel_exhaustive", "jsma", "pgd-first"]
 
 
 def towards_the_next_class(attack):
@@ -73,7 +85,7 @@ def same(name, a, b, tolerance=1e-7):
 
 
 def test_every_export_is_held_to_the_contract():
-    assert set(attacks.__all__) - WRAPPERS == set(ALL)
+    assert set(attacks.__all__) - WRAPPERS == {name.split("-")[0] for name in ALL}
 
 
 # --- what comes back -----------------------------------------------------------------
@@ -129,7 +141,7 @@ def test_what_already_succeeds_comes_back_unchanged(name, every, case):
     assert torch.equal(adversarial[done], x[done]) and adversarial.data_ptr() != x.data_ptr()
 
 
-@over(L2)
+@over(NEAREST)
 def test_black_and_white_images_are_no_dead_end(name, case):
     """PEERS 2: with tanh and pixels of exactly 0 and 1 nothing would move."""
     net, x, _ = case
@@ -138,7 +150,7 @@ def test_black_and_white_images_are_no_dead_end(name, case):
     assert evaluate(net, x, ALL[name](net, x, y), y).success.all()
 
 
-@over(L2)
+@over(NEAREST)
 def test_an_image_on_the_boundary_needs_next_to_nothing(name):
     """All logits are equal, so the distance to the linearised boundary is 0: still every walk has to begin."""
     x, y = torch.full((2, 1, 2, 2), 0.5), torch.zeros(2, dtype=torch.int64)
@@ -306,6 +318,64 @@ def test_adaptive_wrappers_are_models(name, wrap, case):
     assert torch.equal(ALL[name](model, x, y), adversarial)
     if name in MINIMUM_NORM:
         assert (evaluate(model, x, adversarial, y).success | (adversarial == x).flatten(1).all(1)).all()
+
+
+class Half(nn.Module):
+    """Computes, and answers, in half precision, but for the images that it is given."""
+
+    def __init__(self, net, dtype):
+        super().__init__()
+        self.net, self.dtype = net, dtype
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=self.dtype):
+            return self.net(x).to(self.dtype)
+
+
+@over(EVERY_WAY)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_inside_the_model_is_the_models_affair(name, dtype, net, batch):
+    """Images come back in their own precision, and what is fooled or not is decided there."""
+    model, x = Half(net, dtype), batch[0]
+    y = logits(model, x).argmax(1)
+    adversarial = EVERY_WAY[name](model, x, y)
+    assert adversarial.dtype == x.dtype and 0 <= adversarial.min() and adversarial.max() <= 1
+    success = judged(name, model, x, adversarial, y)
+    assert success.any()
+    assert name in FIXED_BUDGET or (success | (adversarial == x).flatten(1).all(1)).all()
+
+
+@over(EVERY_WAY)
+def test_half_precision_around_the_attack(name, net, batch):
+    """A user's own torch.autocast: the model may do as it likes, the attack stays in the images' precision."""
+    x, y = batch[0], logits(net, batch[0]).argmax(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        adversarial = EVERY_WAY[name](net, x, y)
+        success = judged(name, net, x, adversarial, y)
+    assert adversarial.dtype == x.dtype and 0 <= adversarial.min() and adversarial.max() <= 1
+    assert success.any()
+
+
+class Contrast(nn.Module):
+    """Stretches the images before it looks at them, in place or not."""
+
+    def __init__(self, net, in_place):
+        super().__init__()
+        self.net, self.in_place = net, in_place
+
+    def forward(self, x):
+        return self.net(x.mul_(2).sub_(0.5) if self.in_place else x * 2 - 0.5)
+
+
+@over(EVERY_WAY)
+def test_a_model_that_works_in_place_gets_a_copy(name, case):
+    """Neither the caller's images nor those of the attack change."""
+    net, x, _ = case
+    before, plain = x.clone(), Contrast(net, False)
+    y = logits(plain, x).argmax(1)
+    expected = EVERY_WAY[name](plain, x, y)
+    assert torch.equal(EVERY_WAY[name](Contrast(net, True), x, y), expected) and (expected != x).any()
+    assert torch.equal(x, before)
 
 
 # --- input outside the contract ------------------------------------------------------------

@@ -158,6 +158,25 @@ def test_steepest_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_zero_gradient_is_reported_once_and_by_name():
+    def attack():
+        geometry.warn_zero_gradient(0, 5, "nothing")
+        geometry.warn_zero_gradient(2, 5, "they stay as they are")
+
+    with pytest.warns(geometry.ZeroGradientWarning) as caught:
+        attack()
+    assert [str(w.message) for w in caught] == ["the input gradient is exactly 0 for 2 of 5 images: they stay as they are. "
+                                                "A masked gradient is not robustness."]
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_named(bad):
+    geometry.check_finite(torch.tensor([1e38, -1e38, 0.0]))
+    with pytest.raises(ValueError, match="the input gradient is not finite: the model or the loss overflows"):
+        geometry.check_finite(torch.tensor([[0.0, 1.0], [bad, 2.0]]))
+
+
 @pytest.mark.parametrize("call", [
     lambda d: geometry.norm(d, "l7"),
     lambda d: geometry.project(d, torch.ones(1), "l1"),

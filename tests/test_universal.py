@@ -123,6 +123,27 @@ def test_the_model_is_left_as_it_was(net):
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
 
 
+def test_half_precision_and_a_model_that_works_in_place(net):
+    """Inside the model and around the call; the image that comes back is float32, and not the model's."""
+    masks = stripes(5, 6)
+    find = lambda model: mask_image(model, masks, channels=2, steps=3, generator=start())
+    plain = find(net)
+    assert torch.equal(find(After(net, lambda z: z.bfloat16().float())).image, find(After(net, lambda z: z.bfloat16())).image)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = find(net)
+    assert found.image.dtype == plain.image.dtype and found.margin.dtype == plain.margin.dtype
+
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x.mul_(2).div_(2))
+
+    assert torch.equal(find(InPlace()).image, plain.image)
+
+
 # --- masks ----------------------------------------------------------------------
 
 @pytest.mark.parametrize("count", [1, 2, 7, 10, 58, 64])

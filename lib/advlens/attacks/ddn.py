@@ -21,7 +21,9 @@ from advlens.attacks.losses import TINY, log_odds
 from advlens.geometry import per_sample, steepest
 from advlens.inputs import check_at_least_one, check_images, check_labels, frozen, keep
 
-SHARPNESS = 25.0  # the spread of the rescaled logits: the loss sees all classes, and the nearest ones most
+# The spread of the rescaled logits in the first steps.  It grows as the steps fade: at first the loss
+# sees all classes, in the end the nearest one.
+SHARPNESS = 10.0
 ORDER = {"l2": 2, "linf": torch.inf}
 
 
@@ -40,7 +42,8 @@ def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: floa
     Unlike the source, logits are divided by their spread at x, so that their scale changes
     nothing, and the walk follows the log-odds, which have the direction of the
     cross-entropy and do not vanish where the model is sure; the first length is the
-    distance to the linearised boundary; turn and gamma fade together.
+    distance to the linearised boundary; turn and gamma fade together, while the logits
+    grow, so that the loss turns from all other classes to the nearest one.
     Source: rony2019, algorithm 1.
     """
     return decoupled(model, x, y, norm="l2", steps=steps, gamma=gamma, targeted=targeted)
@@ -79,7 +82,7 @@ class Walk(NamedTuple):
 def _walk(model, walk: Walk, norm: str, steps: int, gamma: float, targeted: bool) -> Tensor:
     """The shortest success of each walk from x, or x."""
     x, y, length, sharpen, gradient = walk
-    sign = -1 if targeted else 1
+    sharpen, sign = sharpen[:, None], -1 if targeted else 1
     shortest, best, d = torch.full_like(length, torch.inf), x.clone(), torch.zeros_like(x)
     longest = geometry.norm(torch.maximum(x, 1 - x), norm)  # (n,), to the far corner of the box
     length = torch.minimum(length, longest)
@@ -88,7 +91,7 @@ def _walk(model, walk: Walk, norm: str, steps: int, gamma: float, targeted: bool
         d += per_sample(fade * length, d) * steepest(gradient, norm)
         point = (x + _set_length(d, length, norm)).clamp_(0, 1)
         d = point - x
-        logits, gradient = query(model, point, lambda z: sign * log_odds(sharpen[:, None] * z, y), gradient=step < steps - 1)
+        logits, gradient = query(model, point, lambda z: sign * log_odds(sharpen / fade * z, y), gradient=step < steps - 1)
 
         success, size = violation(logits, y, targeted) < 0, vector_norm(d, ORDER[norm], dim=(1, 2, 3))  # (n,), (n,)
         shorter = success & (size < shortest)

@@ -39,7 +39,9 @@ def lbfgs(model: nn.Module, x: Tensor, y: Tensor, *, searches: int = 12, steps: 
 
     Returns, for each image, the success of smallest L2 norm met on all walks; x itself
     where there is none, and where x already succeeds.  That a target differs from the true
-    class is not checked: the true class is not known here.
+    class is not checked: the true class is not known here.  The source's loss counts all
+    classes: a net that is unsure among many is pushed past the nearest boundary, by up to
+    half the distance.  `ddn` measures distances.
     Cost: at most searches x (1 + steps) x (F + B) when each step's first length will do.
     Raises TypeError or ValueError for input outside the contract.  Source: szegedy2014, sec. 4.1.
     """

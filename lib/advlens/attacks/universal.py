@@ -52,8 +52,9 @@ def mask_image(model: nn.Module, masks: Tensor, *, channels: int = 3, steps: int
     """
     check_masks(masks)
     check_amount(learning_rate, "learning_rate", above_zero=True)
-    if steps < 0 or channels < 1:
-        raise ValueError(f"steps = {steps}, channels = {channels}; give steps >= 0 and channels >= 1")
+    check_at_least_one(channels=channels)
+    if steps < 0:
+        raise ValueError(f"steps = {steps}; give 0, the random image itself, or more")
     device = masks.device
     at = generator.device if generator is not None else device
     image = torch.rand(1, channels, *masks.shape[1:], generator=generator, device=at).to(device)  # (1, C, H, W)
