@@ -295,10 +295,10 @@ def test_training_inside_autocast(name, dtype):
 def test_pairwise_gradients_are_summed_in_float32_inside_autocast_too():
     """First and second derivatives: the same bits whether autocast is on or not when they are computed."""
     layer, v = PairwiseDifference(30, 4), torch.randn(50, 30, requires_grad=True)
-    with torch.autocast("cpu", torch.bfloat16):
-        out = layer(v).float().pow(2)
     found = []
     for on in (True, False):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = layer(v).float().pow(2)
         with torch.autocast("cpu", torch.bfloat16, enabled=on):
             slope, = torch.autograd.grad(out.sum(), v, create_graph=True)
             found.append((slope, *torch.autograd.grad(slope.pow(2).sum(), [v, layer.weight])))
