@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from advlens import data, layers, models, training, zoo
-from advlens.course import recipes
 from advlens.defences import adversarial, penalties
 from advlens.defences.distillation import cross_entropy_at, taught_by
 from advlens.defences.pairing import squeezing
@@ -557,31 +556,6 @@ def test_a_net_that_works_in_place_cannot_change_the_data(objective, small):
     train, validation = (replace(part, images=part.images.clone()) for part in small)
     fit(InPlace(), train, validation=validation, epochs=1, objective=objective)
     assert torch.equal(train.images, small[0].images) and torch.equal(validation.images, small[1].images)
-
-
-# --- recipes of the checkpoints ------------------------------------------------------
-
-@pytest.mark.parametrize("key", ["fully_connected-digits", "hebbian_bio-digits"])
-def test_a_recipe_writes_weights_and_a_card_that_agree_and_can_be_made_again(key, tmp_path, monkeypatch, small):
-    """`advlens record checkpoint-...`, with one epoch instead of many."""
-    name, recipe = key.split("-")[0], recipes.RECIPES[key]
-    short = recipe | {"fit": recipe["fit"] | {"epochs": 1}}
-    if recipe["prepare"] is not None:
-        short["prepare"] = partial(recipe["prepare"], epochs=1)
-    monkeypatch.setitem(recipes.RECIPES, key, short)
-    monkeypatch.setattr(data, "load", lambda name, split="train": small[0] if split == "train" else small[1])
-    card = recipes.train(key, tmp_path / "checkpoints", tmp_path / "work")
-    torch.manual_seed(7)
-    recipes.train(key, tmp_path / "again", tmp_path / "other")
-    files = [tmp_path / folder / f"{key}.safetensors" for folder in ("checkpoints", "again")]
-    assert files[0].read_bytes() == files[1].read_bytes()
-
-    monkeypatch.setattr(models, "data_folder", lambda: tmp_path)
-    net = zoo.pretrained(name, "digits")
-    assert zoo.card(name, "digits") == json.loads(json.dumps(card))
-    assert all(v.dtype == torch.float16 for v in load_file(files[0]).values())
-    assert card["train accuracy"] == training.accuracy(net, small[0]) and card["test accuracy"] == training.accuracy(net, small[1])
-    assert card["test images"] == 64 and card["epochs"] == 1 and ("without labels" in card) == (recipe["prepare"] is not None)
 
 
 # --- input, rates, augmentation ----------------------------------------------------
