@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 
 from advlens import data, evaluation, models, zoo
+from advlens.course.measuring import Grid
 from advlens.data import box_and_offset
 
 # Standard deviations of CIFAR-10's training pixels as everybody quotes them, from the original files.
 ORIGINAL_STD = models.CIFAR10_PIXELS[1]
 
 
-def sets():
+def sets() -> dict:
     """Counts, means and deviations of both sets; the box and the centre of MNIST's digits; LeNet on the two halves of its test set."""
-    values, sources = {}, []
+    values = {}
     for name in ("mnist", "cifar10"):
         for split in ("train", "test"):
             part = data.load(name, split)
             values[f"{name} {split}"] = {"images": len(part), "counts": part.class_counts.tolist(), "mean": part.mean.tolist(), "std": part.std.tolist()}
             if name == "mnist":
                 values[f"{name} {split}"] |= ink(part.images)
-            sources.append(part.source)
     test = data.load("mnist", "test")
     wrong = evaluation.logits(zoo.pretrained("lenet"), test.images).argmax(1) != test.labels
     values["lenet errors"] = {"first half": int(wrong[:5000].sum()), "second half": int(wrong[5000:].sum()), "images": 5000}
-    return values, "; ".join(dict.fromkeys(sources)), None
+    return values
 
 
 def ink(images: Tensor) -> dict:
@@ -36,7 +36,7 @@ def ink(images: Tensor) -> dict:
             "mean offset": offset.mean(0).tolist(), "largest offset": (offset - offset.mean(0)).abs().max().item()}
 
 
-def copy():
+def copy() -> dict:
     """The CIFAR-10 copy at JPEG quality 75 against the same images without loss, in levels of 1/255.
 
     The lossless images are the first of the training set, in the same order.
@@ -48,7 +48,7 @@ def copy():
         raise ValueError("the lossless images are not the first training images: their labels differ")
     change = (same.images - lossless.images).mul(255).round()  # (N, 3, 32, 32), whole levels
     size = change.abs().flatten(1)
-    values = {
+    return {
         "images": len(lossless),
         "rms": change.pow(2).mean().sqrt().item(),
         "rms per image": size.pow(2).mean(1).sqrt().quantile(torch.tensor([0.05, 0.5, 0.95])).tolist(),
@@ -58,7 +58,9 @@ def copy():
         "unchanged": (size == 0).double().mean().item(),
         "std of the copy": training.std.tolist(), "std of the original": ORIGINAL_STD,
     }
-    return values, f"{training.source}; compared with lossless copies of its first {len(lossless):,} images", None
 
 
-RECORDS = {"01-sets": sets, "01-copy": copy}
+RECORDS = {
+    "01-sets": Grid(sets, data=["mnist train", "mnist test", "cifar10 train", "cifar10 test"]),
+    "01-copy": Grid(copy, data=["cifar10 train", "cifar10_lossless test"]),
+}

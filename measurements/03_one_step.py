@@ -7,9 +7,9 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from advlens import attacks, data, evaluation, geometry, training, zoo
+from advlens.course.measuring import Grid, device, nested
 
 SEED = 0
 STEPS = {"fgsm": attacks.fgsm, "fgm": attacks.fgm}
@@ -19,21 +19,17 @@ EPS = {
     "cifar10": {"fgsm": (0, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.1), "fgm": (0, 0.1, 0.25, 0.5, 1, 2)},
 }
 NETS = ("lenet", "mnist_resnet", "cifar_net", "vgg_blocks")
+HONEST_EPS = {"lenet": 0.1, "mnist_resnet": 0.1, "cifar_net": 2 / 255}
 
 
-def curves() -> tuple[dict, str, None]:
-    """Accuracy against eps of the four nets under FGSM and FGM, complete test sets."""
-    values, sources = {}, {}
-    for name in NETS:
-        dataset = zoo.NETWORKS[name][1]
-        net, test = zoo.pretrained(name), data.load(dataset, "test")
-        sources[test.source] = None
-        values[name] = {attack: evaluation.robust_curve(net, test.images, test.labels, step, EPS[dataset][attack], progress=True)._asdict()
-                        for attack, step in STEPS.items()}
-    return values, "; ".join(sources), None
+def curves(net: str, attack: str) -> dict:
+    """Accuracy against eps of one net under FGSM or FGM, complete test set."""
+    dataset = zoo.NETWORKS[net][1]
+    model, test = zoo.pretrained(net).to(device()), data.load(dataset, "test")
+    return evaluation.robust_curve(model, test, attack=STEPS[attack], eps=EPS[dataset][attack])._asdict()
 
 
-def eights() -> tuple[dict, str, None]:
+def eights() -> dict:
     """The smallest FGSM and FGM step that fools LeNet, for every 8 of the test set, in both norms (unam2021)."""
     net, test = zoo.pretrained("lenet"), data.load("mnist", "test")
     test = test[test.labels == 8]
@@ -43,7 +39,7 @@ def eights() -> tuple[dict, str, None]:
     values = {"n": len(test), "both": int(both.sum())}
     for name, sizes in found.items():
         values[name] = {key: value[both].median().item() for key, value in sizes.items()}
-    return values, test.source, None
+    return values
 
 
 def _smallest(net: nn.Module, x: Tensor, y: Tensor, step, grid: Tensor) -> dict[str, Tensor]:
@@ -53,7 +49,7 @@ def _smallest(net: nn.Module, x: Tensor, y: Tensor, step, grid: Tensor) -> dict[
     """
     found = {key: torch.full((len(x),), torch.nan) for key in ("eps", "l2", "linf")}
     open_ = evaluation.logits(net, x).argmax(1) == y
-    for eps in tqdm(grid.tolist(), desc="smallest step"):
+    for eps in grid.tolist():
         rows = open_.nonzero().squeeze(1)
         if len(rows) == 0:
             break
@@ -65,13 +61,13 @@ def _smallest(net: nn.Module, x: Tensor, y: Tensor, step, grid: Tensor) -> dict[
     return found
 
 
-def protocol() -> tuple[dict, str, int]:
+def protocol() -> dict:
     """marinelli's choices on VGG blocks: squared error against cross-entropy, with and without clipping, two eps."""
     net, test = zoo.pretrained("vgg_blocks"), data.load("cifar10", "test").sample(2000, SEED)
     x, y = test.images, test.labels
     values: dict = {"n": len(test), "clean": _kept(net, x, y), "zero": {}}
     slopes = {loss: torch.cat([_gradient(net, a, b, attacks.losses.named(loss)) for a, b in zip(x.split(500), y.split(500))])
-              for loss in ("ce", "mse")}
+              for loss in ("ce", "naive_ce", "mse")}
     for loss, g in slopes.items():
         values["zero"][loss] = (geometry.norm(g, "linf") == 0).float().mean().item()
     for label, eps in (("2/255", 2 / 255), ("0.1", 0.1)):
@@ -80,10 +76,10 @@ def protocol() -> tuple[dict, str, int]:
             free = x + eps * g.sign()
             values[label][loss] = {"accuracy": _kept(net, free.clamp(0, 1), y), "unclipped": _kept(net, free, y)}
             values[label]["outside"] = ((free < 0) | (free > 1)).float().mean().item()
-    return values, test.source, SEED
+    return values
 
 
-def frog() -> tuple[dict, str, None]:
+def frog() -> dict:
     """The first eps at which each step flips CIFAR-10's train[0] on CifarNet; JPEG copy and lossless copy."""
     net = zoo.pretrained("cifar_net")
     copies = {"q75": data.load("cifar10", "train")[0], "lossless": data.load("cifar10_lossless", "test")[0]}
@@ -93,7 +89,7 @@ def frog() -> tuple[dict, str, None]:
         values[name] = {"clean": net(image.images).argmax(1).item()}
         for attack, step in STEPS.items():
             values[name][attack] = _first(net, image, step, grids[attack])
-    return values, "; ".join(image.source for image in copies.values()), None
+    return values
 
 
 def _first(net: nn.Module, image: data.Dataset, step, grid: Tensor) -> dict | None:
@@ -109,7 +105,7 @@ def _first(net: nn.Module, image: data.Dataset, step, grid: Tensor) -> dict | No
     return None
 
 
-def cutilli() -> tuple[dict, str, int]:
+def cutilli() -> dict:
     """FC-100-100-10 under FGSM with eps = 77/255: our net, and one trained by cutilli2021's recipe.
 
     The recipe: no normalisation, sigmoid outputs, squared error on one-hot targets (summed over
@@ -129,7 +125,7 @@ def cutilli() -> tuple[dict, str, int]:
     values["transfer"] = _kept(net, attacks.fgsm(ours, x, y, eps=eps), y)
     values["unclipped"] = _kept(net, x + eps * _gradient(net, x, y, _squared_error).sign(), y)
     values["smaller steps"] = {str(k): _kept(net, attacks.fgsm(net, x, y, eps=k / 255, loss=_squared_error), y) for k in range(10, 78)}
-    return values, test.source, SEED
+    return values
 
 
 def _recipe(mnist: data.Dataset) -> tuple[nn.Module, training.History]:
@@ -139,7 +135,7 @@ def _recipe(mnist: data.Dataset) -> tuple[nn.Module, training.History]:
         net = nn.Sequential(nn.Flatten(), nn.Linear(784, 100), nn.Sigmoid(), nn.Linear(100, 100), nn.Sigmoid(), nn.Linear(100, 10))
     history = training.fit(net, mnist[order[:55_800]], validation=mnist[order[55_800:]], epochs=100, patience=20, batch_size=20,
                            optimizer=partial(torch.optim.SGD, momentum=0.9), learning_rate=0.002,
-                           loss=lambda z, y: _squared_error(z, y).mean(), seed=SEED)
+                           loss=lambda z, y: _squared_error(z, y).mean(), seed=SEED, progress=False)
     return net.requires_grad_(False), history
 
 
@@ -148,19 +144,19 @@ def _squared_error(z: Tensor, y: Tensor) -> Tensor:
     return (z.sigmoid() - F.one_hot(y, z.shape[1])).pow(2).sum(1)
 
 
-def honest() -> tuple[dict, str, int]:
-    """Random signs, FGSM and PGD-40 at the same eps, on 1,000 images for each of three nets."""
-    n, values, sources = 1000, {"n": 1000}, {}
-    for name, eps in (("lenet", 0.1), ("mnist_resnet", 0.1), ("cifar_net", 2 / 255)):
-        net, test = zoo.pretrained(name), data.load(zoo.NETWORKS[name][1], "test").sample(n, SEED)
-        sources[test.source] = None
-        signs = torch.randint(0, 2, test.images.shape, generator=torch.Generator().manual_seed(SEED)) * 2.0 - 1
-        noisy = (test.images + eps * signs).clamp(0, 1)
-        pgd = partial(attacks.pgd, eps=eps, steps=40, first_success=True, generator=torch.Generator().manual_seed(SEED))
-        left = partial(evaluation.robust_accuracy, net, test.images, test.labels, progress=True)
-        values[name] = {"eps": eps, "clean": _kept(net, test.images, test.labels), "noise": _kept(net, noisy, test.labels),
-                        "fgsm": left(partial(attacks.fgsm, eps=eps))._asdict(), "pgd": left(pgd)._asdict()}
-    return values, "; ".join(sources), SEED
+def honest(net: str, attack: str) -> dict:
+    """One net under nothing, random signs, FGSM or PGD-40 at one eps, on 1,000 images."""
+    model, test = zoo.pretrained(net).to(device()), data.load(zoo.NETWORKS[net][1], "test").sample(1000, SEED)
+    generator = torch.Generator().manual_seed(SEED)
+    strike = {"clean": lambda model, x, y, eps: x, "fgsm": attacks.fgsm, "noise": partial(attacks.noise, draws=1, generator=generator),
+              "pgd": partial(attacks.pgd, steps=40, first_success=True, generator=generator)}[attack]
+    return evaluation.robust_accuracy(model, test, attack=partial(strike, eps=HONEST_EPS[net]))._asdict()
+
+
+def by_net(results: list) -> dict:
+    """Each net's eps and rates, and how many images."""
+    values = {net: {"eps": HONEST_EPS[net]} | rates for net, rates in nested("net", "attack")(results).items()}
+    return {"n": results[0][1]["n"]} | values
 
 
 def _gradient(net: nn.Module, x: Tensor, y: Tensor, loss) -> Tensor:
@@ -174,4 +170,12 @@ def _kept(net: nn.Module, x: Tensor, y: Tensor) -> dict:
     return evaluation.rate(evaluation.logits(net, x).argmax(1) == y)._asdict()
 
 
-RECORDS = {"03-curves": curves, "03-eights": eights, "03-protocol": protocol, "03-frog": frog, "03-cutilli": cutilli, "03-honest": honest}
+RECORDS = {
+    "03-curves": Grid(curves, [{"net": net, "attack": attack} for net in NETS for attack in STEPS], nested("net", "attack"), ["mnist test", "cifar10 test"]),
+    "03-eights": Grid(eights, data=["mnist test"]),
+    "03-protocol": Grid(protocol, data=["cifar10 test"], seed=SEED),
+    "03-frog": Grid(frog, data=["cifar10 train", "cifar10_lossless test"]),
+    "03-cutilli": Grid(cutilli, data=["mnist train", "mnist test"], seed=SEED),
+    "03-honest": Grid(honest, [{"net": net, "attack": attack} for net in HONEST_EPS for attack in ("clean", "noise", "fgsm", "pgd")],
+                      by_net, ["mnist test", "cifar10 test"], SEED),
+}

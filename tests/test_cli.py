@@ -37,7 +37,7 @@ def test_doctor_touches_no_network(lonely, monkeypatch):
     def refuse(*_):
         raise AssertionError("doctor downloads")
 
-    monkeypatch.setattr(data, "_download", refuse)
+    monkeypatch.setattr(data.real, "_download", refuse)
     cli.main(["doctor"])
 
 
@@ -53,28 +53,75 @@ def test_record_refuses_an_unknown_name(capsys):
     assert "no-such-record" in answer and "03-curves" in answer
 
 
-def test_record_writes_values_with_provenance(monkeypatch, tmp_path):
+@pytest.fixture
+def measurement(monkeypatch, tmp_path):
+    """measurement(source): a checkout whose only measurement is the record 99-try, made by `point`; its records' folder."""
     (tmp_path / "records").mkdir()
     monkeypatch.setattr(records, "data_folder", lambda: tmp_path)
-    monkeypatch.setattr(measuring, "registry", lambda: {"99-try": lambda: ({"answer": 42}, "digits", 7)})
+    monkeypatch.setattr(records, "require_clean", lambda *, insist=False: None)
+    monkeypatch.setattr(measuring, "_folder", lambda name: tmp_path / "points" / name)
+    monkeypatch.setattr(measuring, "registry", lambda: {"99-try": tmp_path / "99_try.py"})
     monkeypatch.setenv("ADVLENS_STANDIN", "")
-    assert cli.main(["record", "99-try"]) == 0
-    written = json.loads((tmp_path / "records" / "99-try.json").read_text())
+
+    def write(point: str, names: str = "['digits test']"):
+        (tmp_path / "99_try.py").write_text("from advlens import data\nfrom advlens.course.measuring import Grid\n\n"
+                                            f"{point}\n\nRECORDS = {{'99-try': Grid(point, data={names}, seed=7)}}\n")
+        return tmp_path / "records"
+
+    return write
+
+
+def test_record_writes_values_with_provenance(measurement, monkeypatch):
+    monkeypatch.setattr(records, "commit", lambda: "0123456789ab")
+    folder = measurement("def point():\n    return {'answer': 42}")
+    assert cli.main(["record", "99-try", "--jobs", "1"]) == 0
+    written = json.loads((folder / "99-try.json").read_text())
     assert written["values"] == {"answer": 42}
     assert written["provenance"]["command"] == "advlens record 99-try" and written["provenance"]["seed"] == 7
+    assert written["provenance"]["commit"] == "0123456789ab" and "digits" in written["provenance"]["source"]
 
 
-def test_record_never_measures_a_stand_in(lonely, monkeypatch, capsys):
-    def measure():
-        return {"n": len(data.load("mnist", "test", fallback="digits"))}, "", None
+def test_a_written_record_keeps_no_points(measurement):
+    """So that the next time it starts from nothing."""
+    folder = measurement("def point():\n    return data.load('digits', 'test').labels.sum().item()")
+    assert cli.main(["record", "99-try", "--jobs", "1"]) == 0
+    assert not (folder.parent / "points" / "99-try").exists()
 
+
+def test_record_refuses_changes_unless_told(measurement, monkeypatch, capsys):
+    asked = []
+
+    def refuse(*, insist=False):
+        asked.append(insist)
+        if not insist:
+            raise RuntimeError("the checkout has changes")
+
+    monkeypatch.setattr(records, "require_clean", refuse)
+    folder = measurement("def point():\n    return 1")
+    assert cli.main(["record", "99-try"]) == 1 and "the checkout has changes" in capsys.readouterr().err
+    assert not (folder / "99-try.json").exists()
+    assert cli.main(["record", "99-try", "--with-changes", "--jobs", "1"]) == 0 and (folder / "99-try.json").exists()
+    assert asked == [False, True]
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--on", "slurm"], "unknown cluster 'slurm'; give dask://host:port or ray"),
+    (["--on", "ray", "--jobs", "2"], "jobs = 2 counts processes on this machine"),
+    (["--jobs", "0"], "jobs = 0; give at least 1"),
+])
+def test_record_names_what_is_wrong_with_its_cluster(words, message, measurement, capsys):
+    folder = measurement("def point():\n    return 1")
+    assert cli.main(["record", "99-try", *words]) == 1
+    assert message in capsys.readouterr().err and not (folder / "99-try.json").exists()
+
+
+def test_record_never_measures_a_stand_in(lonely, measurement, monkeypatch, capsys):
     def no_network(*_):
         raise data.DataUnavailable("no network")
 
-    monkeypatch.setattr(data, "_download", no_network)
-    monkeypatch.setattr(measuring, "registry", lambda: {"99-try": measure})
-    monkeypatch.setenv("ADVLENS_STANDIN", "")
-    assert cli.main(["record", "99-try"]) == 1
+    monkeypatch.setattr(data.real, "_download", no_network)
+    measurement("def point():\n    return {'n': len(data.load('mnist', 'test', fallback='digits'))}")
+    assert cli.main(["record", "99-try", "--jobs", "1"]) == 1
     assert "forbids the stand-in" in capsys.readouterr().err
 
 

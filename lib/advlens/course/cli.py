@@ -6,7 +6,6 @@ import argparse
 import os
 import shutil
 import sys
-import time
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     record = commands.add_parser("record", help="measure again what the book reports, and write data/records")
     record.add_argument("names", nargs="*", metavar="NAME", help="records or checkpoint-NAME; none: list them")
-    record.set_defaults(run=lambda options: _record(options.names))
+    record.add_argument("--on", metavar="CLUSTER", help="dask://host:port, or ray: an existing cluster instead of this machine's cores")
+    record.add_argument("--jobs", type=int, metavar="N", help="processes on this machine (by default one for each core)")
+    record.add_argument("--with-changes", action="store_true", help="measure a checkout that has uncommitted changes; the record says so")
+    record.set_defaults(run=_record)
 
     student = commands.add_parser("student", help="make the student release of every assignment")
     student.add_argument("out", type=Path)
@@ -84,10 +86,10 @@ def _triton() -> Iterator[Line]:
 
 
 def _torchvision() -> Iterator[Line]:
-    from advlens.data import _torchvision_datasets
+    from advlens.data import torchvision_datasets
 
     try:
-        _torchvision_datasets()
+        torchvision_datasets()
         yield True, f"torchvision {version('torchvision')}", ""
     except (ImportError, RuntimeError) as error:
         yield False, f"torchvision does not import: {str(error).splitlines()[0]}", "install the torchvision that belongs to your torch"
@@ -127,29 +129,32 @@ def _chromium() -> Iterator[Line]:
 
 # --- record --------------------------------------------------------------------
 
-def _record(names: list[str]) -> int:
+def _record(options) -> int:
     from advlens import zoo
     from advlens.course import measuring, recipes, records
 
-    registry = measuring.registry()
+    measurements = measuring.registry()
     checkpoints = [f"checkpoint-{key}" for key in recipes.RECIPES if key.rsplit("-", 1)[0] in zoo.NETWORKS]
-    known = [*registry, *checkpoints]
-    if not names:
+    known = [*measurements, *checkpoints]
+    if not options.names:
         print("\n".join(known))
         return 0
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in options.names if name not in known]
     if unknown:
         raise ValueError(f"unknown record {', '.join(unknown)}; known: {', '.join(known)}")
     os.environ["ADVLENS_STANDIN"] = "never"  # a record is about real data
-    for name in names:
-        if name.startswith("checkpoint-"):
-            card = recipes.train(name.removeprefix("checkpoint-"), data_folder() / "checkpoints", Path("build") / "training")
-            print(f"{name}: test accuracy {card['test accuracy']:.2%}")
-            continue
-        began = time.monotonic()
-        values, source, seed = registry[name]()
-        found = records.provenance(f"advlens record {name}", source=source, seed=seed, seconds=time.monotonic() - began)
-        print(f"{name}: {records.write(name, values, found)}")
+    with measuring.workers(options.on, options.jobs) as run:
+        records.require_clean(insist=options.with_changes)
+        commit = records.commit()
+        for name in options.names:
+            if name in checkpoints:
+                card = recipes.train(name.removeprefix("checkpoint-"))
+                print(f"{name}: test accuracy {card['test accuracy']:.2%}")
+                continue
+            made = measuring.measure(name, measurements[name], run)
+            found = records.provenance(f"advlens record {name}", source=made.source, seed=made.seed, seconds=made.seconds, commit=commit)
+            print(f"{name}: {records.write(name, made.values, found | {'device': made.device})}")
+            measuring.forget(name)
     return 0
 
 
