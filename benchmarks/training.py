@@ -46,7 +46,8 @@ def steps(what: str, x: Tensor, y: Tensor, build, objectives: dict[str, training
         stepper = Stepper(x, y, build)
         return lambda: [stepper.step(objective) for _ in range(n)]
 
-    return compare.times(f"{what}, {n} steps of {len(x)} images", "what the passes cost", {name: run(o) for name, o in objectives.items()})
+    return compare.times(f"{what}, {n} steps of {len(x)} images", "what the passes cost",
+                         {name: run(o) for name, o in objectives.items()})
 
 
 def with_torchattacks() -> training.Objective:
@@ -66,9 +67,11 @@ def with_art(x: Tensor, y: Tensor, n: int):
     art, evasion = compare.peer("art.estimators.classification"), compare.peer("art.attacks.evasion")
     trainer = compare.peer("art.defences.trainer").AdversarialTrainer
     model = Stepper(x, y).model
-    classifier = art.PyTorchClassifier(model, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, optimizer=torch.optim.Adam(model.parameters(), lr=1e-4),
+    classifier = art.PyTorchClassifier(model, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10,
+                                       optimizer=torch.optim.Adam(model.parameters(), lr=1e-4),
                                        clip_values=(0.0, 1.0), device_type="cpu")
-    attack = evasion.ProjectedGradientDescent(classifier, eps=EPS, eps_step=STEP_SIZE, max_iter=STEPS, num_random_init=1,
+    attack = evasion.ProjectedGradientDescent(classifier, eps=EPS, eps_step=STEP_SIZE, max_iter=STEPS,
+                                              num_random_init=1,
                                               batch_size=len(x), verbose=False)
     images, labels = x.numpy(), F.one_hot(y, 10).numpy()
     return lambda: trainer(classifier, attack, ratio=1.0).fit(images, labels, batch_size=len(x), nb_epochs=n)
@@ -91,10 +94,13 @@ def seeing(x: Tensor, y: Tensor, model: nn.Module) -> str:
     layer = model[4]
     saliency, cam = captum.Saliency(model), captum.LayerGradCam(model, layer)
     theirs = {"saliency": lambda: saliency.attribute(x, target=y, abs=False),
-              "cam": lambda: captum.LayerAttribution.interpolate(cam.attribute(x, target=y, relu_attributions=True), (28, 28), "bilinear")}
+              "cam": lambda: captum.LayerAttribution.interpolate(cam.attribute(x, target=y, relu_attributions=True),
+                                                                 (28, 28), "bilinear")}
     ours = {"saliency": lambda: gradient(model, x, y), "cam": lambda: upsample(grad_cam(model, layer, x, y), (28, 28))}
-    differ = lambda key: f"largest difference {(ours[key]().squeeze() - theirs[key]().detach().squeeze()).abs().max():.1e}"
-    return "\n".join(compare.times(f"{name}, LeNet, {len(x)} images", "never slower", {"ours": ours[key], "captum": theirs[key]}, note=differ(key))
+    far = lambda key: (ours[key]().squeeze() - theirs[key]().detach().squeeze()).abs().max()
+    differ = lambda key: f"largest difference {far(key):.1e}"
+    return "\n".join(compare.times(f"{name}, LeNet, {len(x)} images", "never slower",
+                                   {"ours": ours[key], "captum": theirs[key]}, note=differ(key))
                      for name, key in (("saliency", "saliency"), ("Grad-CAM, upsampled", "cam")))
 
 

@@ -1,4 +1,4 @@
-"""Defences by training: each objective against a slow or another's version of it, its cost in passes, and what it does to a net."""
+"""Defences by training: each objective against another version of it, its cost in passes, what it does to a net."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ def dense(activation=nn.Softplus, seed: int = 0) -> nn.Sequential:
     """A small net for 28x28 images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(layers.Normalize(*models.MNIST_PIXELS), nn.Flatten(), nn.Linear(784, 60), activation(), nn.Linear(60, 10))
+        return nn.Sequential(layers.Normalize(*models.MNIST_PIXELS), nn.Flatten(), nn.Linear(784, 60), activation(),
+                             nn.Linear(60, 10))
 
 
 def fit(model, train, **options):
-    return training.fit(model, train, **{"epochs": 1, "batch_size": 32, "learning_rate": 3e-3, "validation": train[:8], "progress": False} | options)
+    usual = {"epochs": 1, "batch_size": 32, "learning_rate": 3e-3, "validation": train[:8], "progress": False}
+    return training.fit(model, train, **usual | options)
 
 
 def step(objective, model, x, y, loss=F.cross_entropy, seed: int = 0):
@@ -83,7 +85,8 @@ def with_states() -> nn.Sequential:
     """A net with batch statistics and dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return nn.Sequential(layers.Normalize(*models.MNIST_PIXELS), nn.AvgPool2d(4), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Softplus(),
+        return nn.Sequential(layers.Normalize(*models.MNIST_PIXELS), nn.AvgPool2d(4), nn.Conv2d(1, 4, 3),
+                             nn.BatchNorm2d(4), nn.Softplus(),
                              nn.Dropout(0.3), nn.Flatten(), nn.Linear(100, 10))
 
 
@@ -102,7 +105,7 @@ def test_every_objective_trains_and_repeats_itself(objective, train):
 
 @every_objective
 def test_the_step_is_in_training_mode_and_counts_the_batch_once(objective, train):
-    """Whatever looked at the net before (an attack, a test for curvature) leaves no trace in mode, flags or statistics."""
+    """Whatever looked at the net before (an attack, a test for curvature) leaves no trace in mode or statistics."""
     model, x, y = with_states().train(), train.images[:8], train.labels[:8]
     entered = []
     hook = model.register_forward_pre_hook(lambda module, inputs: entered.append((module.training, inputs[0].detach())))
@@ -112,7 +115,8 @@ def test_the_step_is_in_training_mode_and_counts_the_batch_once(objective, train
     assert model[3].num_batches_tracked == 1
     expected = model[2](model[1](model[0](entered[-1][1]))).mean((0, 2, 3))
     torch.testing.assert_close(model[3].running_mean, 0.1 * expected, rtol=1e-4, atol=1e-6)
-    assert all(m.training for m in model.modules()) and all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert all(m.training for m in model.modules())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert not x.requires_grad
 
 
@@ -130,7 +134,8 @@ def test_interrupted_and_resumed_ends_with_the_same_bits(name, train, tmp_path, 
     straight, resumed = with_states(), with_states()
     expected = fit(straight, train[:64], **options)
     with pytest.raises(KeyboardInterrupt):  # in the second epoch, before it is saved
-        fit(with_states(), train[:64], checkpoint=tmp_path / "run", **options | {"watch": replace(options["watch"], stop=2)})
+        fit(with_states(), train[:64], checkpoint=tmp_path / "run",
+            **options | {"watch": replace(options["watch"], stop=2)})
     history = fit(resumed, train[:64], checkpoint=tmp_path / "run", **options)
     assert same(straight, resumed) and history == expected and len(history.watched) == 2
 
@@ -235,7 +240,7 @@ def test_gmr_with_the_loss_of_its_source(smooth, some):
 
 
 def test_gmr_costs_one_forward_and_one_backward_into_the_images(train, work):
-    """So a step is F + B + 2 (F + B) = 6 against 3 of a plain one; the second backward pass must not end in the images again."""
+    """A step is F + B + 2 (F + B) = 6 against 3 of a plain one; the second backward pass must not end in the images."""
     model, objective = dense(), penalties.gradient_magnitude(0.5)
     fit(model, train[:32], objective=objective)  # the look for curvature comes once
     with work(model) as done:
@@ -250,7 +255,8 @@ def test_a_relu_net_is_warned_about_and_still_learns_from_the_penalty(some):
         step(objective, model, *some)
     assert len(caught) == 1, "once, not at each step"
     _, _, plain = step(training.plain, model, *some)
-    assert all((a - b).abs().max() > 1e-4 for a, b in zip(gradients[0::2], plain[0::2])), "the penalty pulls at both matrices of weights"
+    differ = [(a - b).abs().max() > 1e-4 for a, b in zip(gradients[0::2], plain[0::2])]
+    assert all(differ), "the penalty pulls at both matrices of weights"
 
 
 def test_the_warning_points_at_the_call_of_fit(train):
@@ -341,16 +347,19 @@ def test_pairing_does_what_it_says(train, plainly, digits):
     squeezed, paired = dense(), dense()
     fit(squeezed, train, objective=pairing.squeezing(0.3), **noisy)
     fit(paired, train, objective=pairing.clean_pairing(0.5), **noisy)
-    z = {name: logits(net, digits.images) for name, net in (("plain", plainly), ("squeezed", squeezed), ("paired", paired))}
+    nets = {"plain": plainly, "squeezed": squeezed, "paired": paired}
+    z = {name: logits(net, digits.images) for name, net in nets.items()}
     assert pairing.size(z["squeezed"]) < 0.5 * pairing.size(z["plain"])
-    assert pairing.distance(z["paired"][:180], z["paired"][180:360]) < 0.25 * pairing.distance(z["plain"][:180], z["plain"][180:360])
+    halves = {name: pairing.distance(values[:180], values[180:360]) for name, values in z.items()}
+    assert halves["paired"] < 0.25 * halves["plain"]
     assert training.accuracy(squeezed, digits) > 0.8
 
 
 def test_noise_stays_in_range_and_repeats_itself(train):
     x = train.images[:20]
     noisy = training.noise(0.5)(x, torch.Generator().manual_seed(0))
-    assert noisy.min() == 0 and noisy.max() == 1 and torch.equal(noisy, training.noise(0.5)(x, torch.Generator().manual_seed(0)))
+    assert noisy.min() == 0 and noisy.max() == 1
+    assert torch.equal(noisy, training.noise(0.5)(x, torch.Generator().manual_seed(0)))
     inside = training.noise(0.05)(torch.full((20, 1, 28, 28), 0.5), torch.Generator().manual_seed(0)) - 0.5
     assert inside.std().item() == pytest.approx(0.05, rel=0.03) and abs(inside.mean().item()) < 0.002
 
@@ -402,7 +411,8 @@ def test_fgsm_training_steps_over_the_edge_and_is_projected_back(smooth, some):
     """wong2020: a step of 1.25 eps from a random start, projected: most pixels end on the edge, some inside."""
     entered = []
     hook = smooth.register_forward_pre_hook(lambda module, inputs: entered.append(inputs[0].detach()))
-    adversarial.fgsm_training(eps=0.01)(smooth, 0.5 + 0 * some[0], some[1], F.cross_entropy, torch.Generator().manual_seed(0))
+    adversarial.fgsm_training(eps=0.01)(smooth, 0.5 + 0 * some[0], some[1], F.cross_entropy,
+                                        torch.Generator().manual_seed(0))
     hook.remove()
     start, end = (point - 0.5 for point in entered)
     assert start.abs().max() <= 0.01 + 1e-12 and start.abs().mean().item() == pytest.approx(0.005, rel=0.1)
@@ -411,7 +421,7 @@ def test_fgsm_training_steps_over_the_edge_and_is_projected_back(smooth, some):
 
 
 def test_the_walk_has_its_loss_and_the_net_its_own(smooth, some):
-    """A source that climbs the squared error can be followed; what the net learns by is the loss of `fit`, asked once."""
+    """A source that climbs the squared error can be followed; the net learns by the loss of `fit`, asked once."""
     trained, climbed = [], []
     squared = lambda z, y: climbed.append(len(z)) or losses.mean_squared_error(z, y)
     by_hand = adversarial.pgd_training(eps=EPS, steps=4, loss=squared)
@@ -539,14 +549,16 @@ def test_the_student_learns_the_teachers_soft_answers(smooth, some):
 def test_distil_is_two_fits_and_the_student_sees_the_teacher_only(train):
     teacher, student, by_hand = dense(), dense(seed=1), dense(seed=1)
     distillation.distil(teacher, student, train[:64], temperature=20, epochs=2, progress=False)
-    training.fit(by_hand, train[:64], loss=distillation.cross_entropy_at(20), objective=distillation.taught_by(teacher, 20), epochs=2, progress=False)
+    training.fit(by_hand, train[:64], loss=distillation.cross_entropy_at(20),
+                 objective=distillation.taught_by(teacher, 20), epochs=2, progress=False)
     assert same(student, by_hand)
 
 
 def test_distillation_costs_one_forward_of_the_teacher(train, work):
     teacher, student = dense(), dense(seed=1)
     with work(teacher) as asked, work(student) as taught:
-        fit(student, train[:64], validation=None, loss=distillation.cross_entropy_at(20), objective=distillation.taught_by(teacher, 20))
+        fit(student, train[:64], validation=None, loss=distillation.cross_entropy_at(20),
+            objective=distillation.taught_by(teacher, 20))
     assert (asked.forward, asked.backward, taught.forward, taught.backward) == (64, 0, 64, 0)
 
 
@@ -570,9 +582,10 @@ def test_the_logits_of_teacher_and_student_grow_with_the_temperature(distilled, 
 
 
 def test_the_gradient_is_masked_and_the_log_odds_see_through_it(distilled, digits):
-    """What FGSM calls robust falls to the same FGSM on log-odds or margin: the defence hides the gradient, and nothing else."""
+    """What FGSM calls robust falls to the same FGSM on log-odds or margin: the defence hides the gradient only."""
     _, student, plain, _ = distilled
-    share = lambda net, loss: robust_accuracy(net, digits.images, digits.labels, partial(attacks.fgsm, eps=0.2, loss=loss)).value
+    attack = lambda loss: partial(attacks.fgsm, eps=0.2, loss=loss)
+    share = lambda net, loss: robust_accuracy(net, digits.images, digits.labels, attack(loss)).value
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ZeroGradientWarning: that is the point
         blinded, before = share(student, "naive_ce"), share(plain, "naive_ce")

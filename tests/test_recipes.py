@@ -1,4 +1,4 @@
-"""Recipes: a record describes what was trained, other seeds are trained once, and nobody's interrupted run is taken for another."""
+"""Recipes: a record describes what was trained, other seeds are trained once, no run is taken for another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def house(tmp_path, monkeypatch, small):
     real = recipes.RECIPES[KEY]
     monkeypatch.setitem(recipes.RECIPES, KEY, replace(real, epochs=2))
     hebbian = recipes.RECIPES["hebbian_bio-digits"]
-    monkeypatch.setitem(recipes.RECIPES, "hebbian_bio-digits", replace(hebbian, epochs=1, prepare=partial(hebbian.prepare, epochs=1)))
+    monkeypatch.setitem(recipes.RECIPES, "hebbian_bio-digits",
+                        replace(hebbian, epochs=1, prepare=partial(hebbian.prepare, epochs=1)))
     monkeypatch.setattr(data, "load", lambda name, split="train": small[split == "test"])
     monkeypatch.setattr(records, "commit", lambda *besides: "0123456789ab")
     monkeypatch.setenv("ADVLENS_CACHE", str(tmp_path / "cache"))
@@ -71,7 +72,8 @@ def test_a_recipe_writes_weights_and_a_card_that_agree_and_can_be_made_again(key
     net = zoo.pretrained(name, "digits")
     assert zoo.card(name, "digits") == json.loads(json.dumps(card)) == recipes.card(name, "digits")
     assert all(v.dtype == torch.float16 for v in load_file(files[0]).values())
-    assert card["train accuracy"] == training.accuracy(net, small[0]) and card["test accuracy"] == training.accuracy(net, small[1])
+    assert card["train accuracy"] == training.accuracy(net, small[0])
+    assert card["test accuracy"] == training.accuracy(net, small[1])
     assert card["test images"] == 64 and card["epochs"] == recipe.epochs == len(card["history"]["loss"])
     assert ("without labels" in card) == (recipe.prepare is not None)
     assert card["recipe"] == recipe.digest and card["settings"] == repr(recipe) and card["seed"] == 0
@@ -121,7 +123,8 @@ def test_an_interrupted_record_goes_on_and_counts_all_its_seconds(house, epochs,
     assert epochs == [0, 1] and left_over(house) == []
     assert card["history"] == straight["history"]
     assert card["provenance"]["seconds"] == 300, "two epochs, and the preparation of the second call"
-    assert (house / "repository" / "checkpoints" / f"{KEY}.safetensors").read_bytes() == (house / "straight" / f"{KEY}.safetensors").read_bytes()
+    files = [folder / f"{KEY}.safetensors" for folder in (house / "repository" / "checkpoints", house / "straight")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize("change", ["recipe", "commit", "seed"])
@@ -139,10 +142,12 @@ def test_the_interrupted_run_of_another_is_left_alone(change, house, epochs, mon
 # --- other seeds ---------------------------------------------------------------------
 
 def test_another_seed_is_trained_once_and_kept_in_the_cache(house, epochs, small):
-    net, card = recipes.pretrained("fully_connected", "digits", seed=3), recipes.card("fully_connected", "digits", seed=3)
+    net = recipes.pretrained("fully_connected", "digits", seed=3)
+    card = recipes.card("fully_connected", "digits", seed=3)
     assert epochs == [0, 1] and card["seed"] == card["provenance"]["seed"] == 3
     assert not (house / "repository").exists()
-    assert sorted(p.name for p in (house / "cache" / "checkpoints").iterdir()) == [f"{KEY}-seed3.{end}" for end in ("json", "lock", "safetensors")]
+    files = sorted(path.name for path in (house / "cache" / "checkpoints").iterdir())
+    assert files == [f"{KEY}-seed3.{end}" for end in ("json", "lock", "safetensors")]
     before = torch.get_rng_state()
     again = recipes.pretrained("fully_connected", "digits", seed=3)
     assert epochs == [0, 1] and torch.equal(torch.get_rng_state(), before)
@@ -156,7 +161,8 @@ def test_another_seed_is_trained_once_and_kept_in_the_cache(house, epochs, small
 def test_the_first_seed_is_the_repositorys(house, epochs):
     recipes.train(KEY)
     epochs.clear()
-    assert torch.equal(recipes.pretrained("fully_connected", "digits")[2].weight, zoo.pretrained("fully_connected", "digits")[2].weight)
+    assert torch.equal(recipes.pretrained("fully_connected", "digits")[2].weight,
+                       zoo.pretrained("fully_connected", "digits")[2].weight)
     assert epochs == []
 
 
@@ -168,7 +174,8 @@ def test_a_kept_net_of_another_recipe_or_of_other_data_is_not_used(change, house
     if change == "recipe":
         monkeypatch.setitem(recipes.RECIPES, KEY, replace(recipes.RECIPES[KEY], peak=1e-3))
     elif change == "source":
-        monkeypatch.setattr(data, "load", lambda name, split="train": replace(small[split == "test"], source="another copy"))
+        copy = [replace(part, source="another copy") for part in small]
+        monkeypatch.setattr(data, "load", lambda name, split="train": copy[split == "test"])
     else:
         kept.with_suffix(".json" if change == "no card" else ".safetensors").unlink()
     recipes.pretrained("fully_connected", "digits", seed=1)
@@ -180,7 +187,8 @@ def test_a_kept_net_of_another_recipe_or_of_other_data_is_not_used(change, house
 @pytest.mark.skipif(recipes.fcntl is None, reason="no locks on this system: each process would train the same bits")
 def test_two_that_ask_at_once_train_once(house, epochs):
     nets = []
-    threads = [threading.Thread(target=lambda: nets.append(recipes.pretrained("fully_connected", "digits", seed=5))) for _ in range(3)]
+    ask = lambda: nets.append(recipes.pretrained("fully_connected", "digits", seed=5))
+    threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -189,7 +197,8 @@ def test_two_that_ask_at_once_train_once(house, epochs):
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda: recipes.pretrained("resnet50", seed=1), "no recipe for the network 'resnet50' on real data; known: lenet-mnist"),
+    (lambda: recipes.pretrained("resnet50", seed=1),
+     "no recipe for the network 'resnet50' on real data; known: lenet-mnist"),
     (lambda: recipes.pretrained("lenet", "cifar10", seed=1), "no recipe for the network 'lenet' on cifar10"),
     (lambda: recipes.pretrained("lenet", seed=-1), "seed = -1; give 0"),
 ])
@@ -204,7 +213,8 @@ def test_recipes_are_values_that_tell_all_their_settings():
     told = {repr(recipe) for recipe in recipes.RECIPES.values()}
     assert not any(" at 0x" in text for text in told)
     for recipe in recipes.RECIPES.values():
-        for change in ({"epochs": 99}, {"peak": 99.0}, {"batch_size": 99}, {"temperature": 99.0}, {"bfloat16": not recipe.bfloat16},
+        for change in ({"epochs": 99}, {"peak": 99.0}, {"batch_size": 99}, {"temperature": 99.0},
+                       {"bfloat16": not recipe.bfloat16},
                        {"augment": training.shift(9)}, {"optimizer": torch.optim.Adagrad}, {"network": "other"},
                        {"prepare": partial(recipes.learn_features, p=9)}):
             assert replace(recipe, **change).digest != recipe.digest

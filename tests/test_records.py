@@ -45,14 +45,16 @@ def test_provenance_says_how_to_measure_again(made):
     assert {"python", "advlens", "torch", "numpy"} <= set(made["versions"])
     assert made["versions"]["torch"] == torch.__version__ and made["versions"]["python"] == platform.python_version()
     assert made["date"] == datetime.date.today().isoformat()
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=os.path.dirname(__file__), capture_output=True, text=True).stdout.strip()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=os.path.dirname(__file__), capture_output=True,
+                          text=True).stdout.strip()
     assert made["commit"].removesuffix(" with changes") == (head[:12] or "unknown (not in a git checkout)")
 
 
 def test_the_device_is_the_processor_and_its_threads_or_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    named = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line) if LINUX else {}
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if LINUX else []
+    named = dict(line.split(":", 1) for line in lines if ":" in line)
     processor = next((value.strip() for key, value in named.items() if key.startswith("model name")), None)
     assert records._device() == f"{processor or platform.processor() or platform.machine()}, 7 threads"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
@@ -71,7 +73,8 @@ def checkout(tmp_path, monkeypatch):
     for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):  # set where a hook of git runs the tests
         monkeypatch.delenv(name, raising=False)
     for path in ("lib/advlens/course/records.py", "lib/advlens/data.csv", "measurements/03_one_step.py",
-                 "chapters/03_one_step.py", "README.md", "chapters/03_one_step.ipynb", "data/records/03-a.json", "data/checkpoints/lenet.safetensors", ".gitignore"):
+                 "chapters/03_one_step.py", "README.md", "chapters/03_one_step.ipynb", "data/records/03-a.json",
+                 "data/checkpoints/lenet.safetensors", ".gitignore"):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text("build/\n" if path == ".gitignore" else "as committed")
     monkeypatch.setattr(records, "HERE", root / "lib" / "advlens" / "course" / "records.py")
@@ -101,12 +104,14 @@ def test_whatever_a_number_may_hang_on_is_a_change(checkout, path):
     assert records.changes() == [path]
     assert records.commit().endswith(" with changes")
     assert records.provenance("x", source="y", seed=0, seconds=1)["commit"].endswith(" with changes")
-    with pytest.raises(RuntimeError, match=f"uncommitted changes in {path}: commit them, or insist with --with-changes"):
+    with pytest.raises(RuntimeError,
+                       match=f"uncommitted changes in {path}: commit them, or insist with --with-changes"):
         records.require_clean()
     records.require_clean(insist=True)
 
 
-@pytest.mark.parametrize("stage", [["add", "."], ["rm", "-q", "--cached", "lib/advlens/data.csv"]], ids=["staged", "untracked again"])
+@pytest.mark.parametrize("stage", [["add", "."], ["rm", "-q", "--cached", "lib/advlens/data.csv"]],
+                         ids=["staged", "untracked again"])
 def test_the_index_hides_no_change(checkout, stage):
     (checkout / "lib" / "advlens" / "data.csv").write_text("changed")
     git(checkout, *stage)
@@ -164,7 +169,8 @@ def test_an_installed_package_knows_no_commit(inside, checkout, tmp_path, monkey
 
 # --- writing -----------------------------------------------------------------------
 
-@pytest.mark.parametrize("broken", [{"values": {"x": object()}}, {"replace": OSError("disk full")}], ids=["not JSON", "killed before the end"])
+@pytest.mark.parametrize("broken", [{"values": {"x": object()}}, {"replace": OSError("disk full")}],
+                         ids=["not JSON", "killed before the end"])
 def test_a_failed_write_leaves_the_old_record(folder, made, monkeypatch, broken):
     records.write("99-test", {"x": 1}, made)
     if "replace" in broken:
@@ -206,7 +212,8 @@ def test_say_fills_numbers_into_markdown():
 
 
 @pytest.mark.parametrize("template", [
-    "LeNet keeps 97.3 % of {n} images.", "{kept:.1%} of 500 images.", "about 3 of {n}", "a margin of 0.25", "10,000 images", "-1.5 logits", "1e-3", "x = 0.5",
+    "LeNet keeps 97.3 % of {n} images.", "{kept:.1%} of 500 images.", "about 3 of {n}", "a margin of 0.25",
+    "10,000 images", "-1.5 logits", "1e-3", "x = 0.5",
 ])
 def test_say_refuses_a_number_typed_by_hand(template):
     with pytest.raises(ValueError, match="typed by hand"):
@@ -214,7 +221,8 @@ def test_say_refuses_a_number_typed_by_hand(template):
 
 
 @pytest.mark.parametrize("template", [
-    "LeNet-5 on CIFAR-10", "ResNet-18, L2 and x10", "eps = 8/255", "eps = 0.3", "steps of 2/255", "a 95 % interval", "pixels in [0, 1]", "$2^{{10}}$ and `x[3]`",
+    "LeNet-5 on CIFAR-10", "ResNet-18, L2 and x10", "eps = 8/255", "eps = 0.3", "steps of 2/255", "a 95 % interval",
+    "pixels in [0, 1]", "$2^{{10}}$ and `x[3]`",
     "{{cite}}`goodfellow2015`",
 ])
 def test_say_knows_names_and_settings(template):
@@ -228,7 +236,8 @@ def verdict(**other):
 
 def test_verdict_shows_everything_escaped():
     html = verdict().data
-    for text in ("A &lt;claim&gt;", "Kelley &amp; Fritz 2021", "more", "less", "differs", "R &amp; D", 'class="advlens-verdict"'):
+    for text in ("A &lt;claim&gt;", "Kelley &amp; Fritz 2021", "more", "less", "differs", "R &amp; D",
+                 'class="advlens-verdict"'):
         assert text in html
     assert "<claim>" not in html
 

@@ -16,7 +16,7 @@ from functools import partial
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from advlens import data, layers, models, training, zoo
@@ -56,7 +56,8 @@ def build(seed: int = 0) -> nn.Sequential:
     """A net with everything that has a state of its own: batch statistics and dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(layers.Normalize([0.13], [0.31]), nn.AvgPool2d(4), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
+        return nn.Sequential(layers.Normalize([0.13], [0.31]), nn.AvgPool2d(4), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4),
+                             nn.ReLU(),
                              nn.Dropout(0.3), nn.Flatten(), nn.Linear(100, 10))
 
 
@@ -79,7 +80,8 @@ def test_training_learns(small):
     assert not any(m.training for m in model.modules())
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": SGD, "augment": training.shift(2)}], ids=["adam", "sgd and augmentation"])
+@pytest.mark.parametrize("options", [{}, {"optimizer": SGD, "augment": training.shift(2)}],
+                         ids=["adam", "sgd and augmentation"])
 def test_the_same_seed_gives_the_same_bits(options, small):
     first, again, other = build(), build(), build()
     torch.manual_seed(1)
@@ -110,7 +112,8 @@ def test_history_is_the_mean_over_the_images(small):
     model, train = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), small[0][:100]
     train = replace(train, labels=model(train.images).argmax(1))
     history = fit(model, train, epochs=1, batch_size=64, optimizer=torch.optim.SGD, learning_rate=0.0)
-    assert history.loss[0] == pytest.approx(nn.functional.cross_entropy(model(train.images), train.labels).item(), rel=1e-5)
+    assert history.loss[0] == pytest.approx(nn.functional.cross_entropy(model(train.images), train.labels).item(),
+                                            rel=1e-5)
     assert history.train_accuracy == [1.0]
 
 
@@ -138,7 +141,8 @@ def test_the_global_generator_is_left_alone_after_an_exception(small):
 
 def test_history_without_validation(small):
     history = fit(build(), small[0], epochs=2)
-    assert len(history.loss) == len(history.train_accuracy) == 2 and all(math.isnan(v) for v in history.validation_accuracy)
+    assert len(history.loss) == len(history.train_accuracy) == 2
+    assert all(math.isnan(v) for v in history.validation_accuracy)
 
 
 def test_the_progress_bar_says_how_it_goes(small, capsys):
@@ -167,7 +171,8 @@ def test_early_stopping_goes_back_to_the_best_weights(small, monkeypatch):
     seen = scripted(monkeypatch, [0.5, 0.7, 0.6, 0.7, 0.9])
     model = build()
     history = fit(model, small[0], validation=small[1], epochs=9, patience=2)
-    assert history.validation_accuracy == [0.5, 0.7, 0.6, 0.7], "two epochs without a better one end it; as good is not better"
+    # Two epochs without a better one end it; as good is not better.
+    assert history.validation_accuracy == [0.5, 0.7, 0.6, 0.7]
     assert all(torch.equal(v, seen[1][k]) for k, v in model.state_dict().items())
 
 
@@ -220,7 +225,8 @@ class interrupted:
 @pytest.mark.parametrize("epochs", [0, 1, 2])
 def test_interrupted_and_resumed_ends_with_the_same_bits(optimizer, epochs, small, tmp_path):
     augment = interrupted(training.shift(1))
-    options = dict(optimizer=optimizer, validation=small[1], patience=3, learning_rate=training.one_cycle(0.01, 3), augment=augment)
+    options = dict(optimizer=optimizer, validation=small[1], patience=3, learning_rate=training.one_cycle(0.01, 3),
+                   augment=augment)
     straight, resumed = build(), build()
     expected = fit(straight, small[0], **options)
     with pytest.raises(KeyboardInterrupt):
@@ -229,11 +235,12 @@ def test_interrupted_and_resumed_ends_with_the_same_bits(optimizer, epochs, smal
     history = fit(resumed, small[0], checkpoint=tmp_path / "new" / "run", **options)
     assert same(straight, resumed) and history == expected
     finished = build(1)
-    assert fit(finished, small[0], checkpoint=tmp_path / "new" / "run", **options) == expected and same(straight, finished)
+    assert fit(finished, small[0], checkpoint=tmp_path / "new" / "run", **options) == expected
+    assert same(straight, finished)
 
 
 def noisy_run(checkpoint, pause_after: int | None = None) -> nn.Module:
-    """A short training of 5 epochs, 8 batches each, with dropout; it can stop and wait for its end after so many batches."""
+    """A short training of 5 epochs, 8 batches each, with dropout; after so many batches it can stop and wait."""
     def wait():
         checkpoint.with_name("waits").touch()
         time.sleep(600)
@@ -250,7 +257,8 @@ def noisy_run(checkpoint, pause_after: int | None = None) -> nn.Module:
 
 def test_killed_and_started_again_ends_with_the_same_bits(tmp_path):
     """Really killed (SIGKILL, no chance to tidy up), in a process of its own, in the middle of the third epoch."""
-    code = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_training; test_training.noisy_run(pathlib.Path(sys.argv[2]), 20)"
+    code = ("import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_training; "
+            "test_training.noisy_run(pathlib.Path(sys.argv[2]), 20)")
     victim = subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__), str(tmp_path / "killed")])
     try:
         while not (tmp_path / "waits").exists():
@@ -327,7 +335,8 @@ def frozen_first() -> nn.Sequential:
     return model
 
 
-RUN = dict(epochs=1, optimizer=SGD, learning_rate=training.one_cycle(0.01, 1), loss=cross_entropy_at(1.0), augment=training.shift(1),
+RUN = dict(epochs=1, optimizer=SGD, learning_rate=training.one_cycle(0.01, 1), loss=cross_entropy_at(1.0),
+           augment=training.shift(1),
            objective=adversarial.pgd_training(eps=0.1, steps=1))
 
 
@@ -379,13 +388,15 @@ def test_the_checkpoint_of_another_run_is_refused(differs, change, small, tmp_pa
             return str(refusal)
 
     assert run(**options) is None and run(**options) is None, "the same run resumes"
-    assert re.search(rf"run belongs to another run \({differs} was [^;]*\): delete it to start anew", run(**options | change))
+    assert re.search(rf"run belongs to another run \({differs} was [^;]*\): delete it to start anew",
+                     run(**options | change))
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "loss", "objective", "augment", "watch"])
 def test_what_does_not_tell_its_settings_has_no_checkpoint(name, small, tmp_path):
     """One that hides an epsilon in a closure could be taken for another; without a checkpoint it is welcome."""
-    hidden = {"learning_rate": lambda epoch: 0.01, "loss": lambda z, y: nn.functional.cross_entropy(z, y), "augment": lambda x, generator: x,
+    hidden = {"learning_rate": lambda epoch: 0.01, "loss": lambda z, y: nn.functional.cross_entropy(z, y),
+              "augment": lambda x, generator: x,
               "objective": lambda *given: training.plain(*given), "watch": lambda model, history: {}}
     with pytest.raises(ValueError, match=rf"^{name} is <function .*which does not tell its settings.*frozen dataclass"):
         fit(build(), small[0], epochs=1, checkpoint=tmp_path / "run", **{name: hidden[name]})
@@ -400,7 +411,8 @@ class Default:
         return x
 
 
-@pytest.mark.parametrize("value", [Default(), partial(training.shift, Default()), interrupted(Default()), [Default()], Default().__call__])
+@pytest.mark.parametrize("value", [Default(), partial(training.shift, Default()), interrupted(Default()), [Default()],
+                                   Default().__call__])
 def test_a_value_with_a_hidden_part_does_not_tell_its_settings(value):
     with pytest.raises(ValueError, match="augment is .*does not tell its settings"):
         training.settings(value, "augment")
@@ -410,8 +422,10 @@ def test_settings_are_the_same_for_the_same_and_differ_for_others(small):
     """Also for nets and data, whose repr does not show what they hold."""
     other = replace(small[1], images=small[1].images.flip(3))
     values = [taught_by(build(), 2), taught_by(build(1), 2), taught_by(build(), 3), taught_by(dropping(0.1), 2),
-              adversarial.watch(small[1], eps=0.1), adversarial.watch(other, eps=0.1), adversarial.watch(small[1], eps=0.2),
-              adversarial.ensemble_training([build()], eps=0.1), adversarial.ensemble_training([build(), build(1)], eps=0.1),
+              adversarial.watch(small[1], eps=0.1), adversarial.watch(other, eps=0.1),
+              adversarial.watch(small[1], eps=0.2),
+              adversarial.ensemble_training([build()], eps=0.1),
+              adversarial.ensemble_training([build(), build(1)], eps=0.1),
               torch.zeros(3), torch.zeros(4), torch.zeros(3, dtype=torch.int32), (1, 2), [1, 2], "1", 1, None, True,
               penalties.gradient_magnitude(0.5), penalties.gradient_magnitude(0.4)]
     told = [training.settings(value) for value in values]
@@ -462,7 +476,8 @@ def one_bit(tensors, notes):
     tensors["model.2.weight"].view(torch.int32)[0, 0, 0, 0] ^= 1
 
 
-@pytest.mark.parametrize("forge", [without_a_key, another_shape, filled_with_nan, a_longer_history, an_unknown_list, one_bit])
+@pytest.mark.parametrize("forge",
+                         [without_a_key, another_shape, filled_with_nan, a_longer_history, an_unknown_list, one_bit])
 def test_a_forged_checkpoint_is_refused_and_nothing_is_lost(forge, kept, small, tmp_path):
     with safe_open(kept, "pt") as file:
         written, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}
@@ -479,7 +494,8 @@ def test_weights_that_overflow_in_the_last_step_are_not_kept(small, tmp_path):
     """No loss has seen them: without a look at the weights the file and the net would hold NaN."""
     model, path = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), tmp_path / "run"
     with pytest.raises(FloatingPointError, match="the weights are not finite after epoch 1: lower the learning rate"):
-        fit(model, small[0], epochs=1, batch_size=192, optimizer=torch.optim.SGD, learning_rate=3e38, loss=steep, checkpoint=path)
+        fit(model, small[0], epochs=1, batch_size=192, optimizer=torch.optim.SGD, learning_rate=3e38, loss=steep,
+            checkpoint=path)
     assert not path.exists()
 
 
@@ -495,7 +511,8 @@ def test_tied_weights_are_kept_and_stay_tied(small, tmp_path):
     straight, resumed, augment = tied(), tied(), interrupted(training.shift(1))
     fit(straight, small[0], epochs=2, augment=augment)
     with pytest.raises(KeyboardInterrupt):
-        fit(tied(), small[0], epochs=2, checkpoint=tmp_path / "run", augment=replace(augment, interruption=Interruption(8, unplug)))
+        fit(tied(), small[0], epochs=2, checkpoint=tmp_path / "run",
+            augment=replace(augment, interruption=Interruption(8, unplug)))
     fit(resumed, small[0], epochs=2, checkpoint=tmp_path / "run", augment=augment)
     assert same(straight, resumed) and resumed[2].weight is resumed[4].weight
 
@@ -532,12 +549,14 @@ def test_an_objective_that_changes_is_asked_before_each_step(small, tmp_path):
 
 
 @pytest.mark.parametrize("build", [lambda: layers.BatchRenorm(16), lambda: layers.PairwiseDifference(16, 16),
-                                   lambda: layers.Angular(16, 16), lambda: layers.ElasticSigmoid()], ids=["renorm", "pairwise", "angular", "elastic"])
+                                   lambda: layers.Angular(16, 16), lambda: layers.ElasticSigmoid()],
+                         ids=["renorm", "pairwise", "angular", "elastic"])
 def test_bfloat16_trains_our_own_layers(build, small):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), build(), nn.Linear(16, 10))
     history = fit(model, small[0], epochs=2, bfloat16=True)
-    assert history.loss[1] < history.loss[0] and all(v.dtype == torch.float32 for v in model.state_dict().values() if v.is_floating_point())
+    assert history.loss[1] < history.loss[0]
+    assert all(v.dtype == torch.float32 for v in model.state_dict().values() if v.is_floating_point())
 
 
 class InPlace(nn.Module):
@@ -551,7 +570,8 @@ class InPlace(nn.Module):
         return self.last(x.sub_(0.5).flatten(1))
 
 
-@pytest.mark.parametrize("objective", [training.plain, adversarial.pgd_training(eps=0.1, steps=2), taught_by(InPlace(), 2.0)])
+@pytest.mark.parametrize("objective",
+                         [training.plain, adversarial.pgd_training(eps=0.1, steps=2), taught_by(InPlace(), 2.0)])
 def test_a_net_that_works_in_place_cannot_change_the_data(objective, small):
     train, validation = (replace(part, images=part.images.clone()) for part in small)
     fit(InPlace(), train, validation=validation, epochs=1, objective=objective)
@@ -639,7 +659,8 @@ def test_every_step_of_one_cycle_moves_the_net(epochs, small):
         seen.append(model[1].weight.detach().clone())
         return x
 
-    fit(model, small[0], epochs=epochs, optimizer=torch.optim.SGD, learning_rate=training.one_cycle(0.1, epochs), augment=augment)
+    fit(model, small[0], epochs=epochs, optimizer=torch.optim.SGD, learning_rate=training.one_cycle(0.1, epochs),
+        augment=augment)
     seen.append(model[1].weight)
     assert len(seen) == 6 * epochs + 1 and not any(torch.equal(a, b) for a, b in zip(seen, seen[1:]))
 

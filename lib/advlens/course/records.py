@@ -141,7 +141,8 @@ def say(template: str, **values):
 
     typed = "".join(text + " _ " * (field is not None) for text, field, _, _ in Formatter().parse(template))
     if found := re.search(r"\S*\d\S*", NOT_MEASURED.sub("", typed)):
-        raise ValueError(f"the number {found[0]!r} is typed by hand in {template!r}; write {{name}} there and pass name=...")
+        raise ValueError(f"the number {found[0]!r} is typed by hand in {template!r}; "
+                         "write {name} there and pass name=...")
     return Markdown(template.format(**values))
 
 
@@ -151,7 +152,8 @@ SOURCES = {
     "cutilli2021": "Cutilli 2021", "klientov": "Klientov",
 }
 # Verdict -> colour of its badge: white text on each has a contrast above 4.5.
-VERDICTS = {"confirmed": "#00694d", "not confirmed": "#b04a00", "differs": "#8a5a00", "corrected": "#00598c", "open": "#5f5f5f"}
+VERDICTS = {"confirmed": "#00694d", "not confirmed": "#b04a00", "differs": "#8a5a00", "corrected": "#00598c",
+            "open": "#5f5f5f"}
 
 
 def listing(function):
@@ -176,11 +178,13 @@ def verdict(claim: str, *, source: str, reported: str, measured: str, verdict: s
                    for head, text in (("Reported", reported), ("Measured", measured), ("Why", why)))
     # The box takes the page's own text colour, and a veil of grey that shows on light and on dark.
     return HTML(
-        f'<div class="advlens-verdict" role="note" style="border-left: 4px solid {VERDICTS[verdict]}; background: rgba(128, 128, 128, 0.1); '
-        f'padding: 0.7em 1em; margin: 1em 0"><p style="margin: 0 0 0.5em">'
-        f'<span style="background: {VERDICTS[verdict]}; color: white; padding: 0.1em 0.6em; border-radius: 1em; font-size: 0.85em">{verdict}</span> '
-        f'<strong>{escape(claim)}</strong> <span>({escape(SOURCES[source])})</span></p>'
-        f'<dl style="display: grid; grid-template-columns: max-content 1fr; gap: 0.2em 1em; margin: 0">{rows}</dl></div>')
+        f'<div class="advlens-verdict" role="note" style="border-left: 4px solid {VERDICTS[verdict]}; '
+        f'background: rgba(128, 128, 128, 0.1); padding: 0.7em 1em; margin: 1em 0"><p style="margin: 0 0 0.5em">'
+        f'<span style="background: {VERDICTS[verdict]}; color: white; padding: 0.1em 0.6em; border-radius: 1em; '
+        f'font-size: 0.85em">{verdict}</span> <strong>{escape(claim)}</strong> '
+        f'<span>({escape(SOURCES[source])})</span></p>'
+        f'<dl style="display: grid; grid-template-columns: max-content 1fr; gap: 0.2em 1em; margin: 0">'
+        f'{rows}</dl></div>')
 
 
 def quote(name: str):
@@ -189,7 +193,8 @@ def quote(name: str):
 
     made = {key: escape(str(value)) for key, value in read(name)["provenance"].items()}
     return HTML('<p class="advlens-quote" style="font-size: 0.85em; opacity: 0.85; margin: 0.3em 0">'
-                'Measured by <code>{command}</code> at commit <code>{commit}</code> on {device}, {date}, in {seconds} s. Data: {source}.</p>'.format(**made))
+                'Measured by <code>{command}</code> at commit <code>{commit}</code> on {device}, {date}, '
+                'in {seconds} s. Data: {source}.</p>'.format(**made))
 
 
 def _device() -> str:

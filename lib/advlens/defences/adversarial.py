@@ -111,7 +111,8 @@ def walk(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str = "lin
     """`attacks.pgd` for training: the last point (N, C, H, W) of one walk, uphill from a random start.
 
     The same walk, without the forward pass that judges its end: a training step needs an example and
-    no verdict.  Each image has a random start of its own, where an attack shares one.  "ce" follows the log-odds, so the walk has a direction however sure the net is.
+    no verdict.  Each image has a random start of its own, where an attack shares one.  "ce" follows
+    the log-odds, so the walk has a direction however sure the net is.
     Arguments and errors as `pgd_training`.
     """
     check_images(x)

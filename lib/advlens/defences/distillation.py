@@ -46,7 +46,7 @@ def distil(teacher: nn.Module, student: nn.Module, train: Dataset, *, temperatur
 
 @dataclass(frozen=True)
 class cross_entropy_at:  # lower case: it is used as a function
-    """The loss (logits (N, K), y) -> cross-entropy of softmax(logits / temperature); y: labels or (N, K) probabilities."""
+    """The loss (logits (N, K), y) -> cross-entropy of softmax(logits / temperature); y: labels or probabilities."""
 
     temperature: float
 
