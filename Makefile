@@ -62,6 +62,7 @@ NBVAL := --nbval-lax --nbval-cell-timeout=300 --nbval-current-env
 test verify: export OMP_NUM_THREADS = 1
 
 test: $(VENV)/peers.stamp book  ## run every test
+	$(BIN)/ruff check .
 	$(BIN)/python -m pytest tests --ignore tests/site -q -n 2 --dist loadfile
 	ADVLENS_STANDIN=always $(BIN)/python -m pytest $(NBVAL) -q -n 2 --dist loadfile chapters book
 	ADVLENS_SITE=$(SITE) $(BIN)/python -m pytest tests/site -q

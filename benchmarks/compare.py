@@ -15,13 +15,13 @@ import warnings
 from types import ModuleType
 from typing import Callable
 
-import torch
 from torch import Tensor, nn
 
 from advlens import data
 from advlens.evaluation import evaluate, passes
 
-HEADER = (f"{'':<30}{'time [s]':>9}{'x ours':>8}   {'(range)':<14}{'success':>9}{'median':>9}{'forward':>9}{'backward':>9}\n"
+HEADER = (f"{'':<30}{'time [s]':>9}{'x ours':>8}   "
+          f"{'(range)':<14}{'success':>9}{'median':>9}{'forward':>9}{'backward':>9}\n"
           f"{'':<30}{'median':>9}{'':>8}   {'':<14}{'':>9}{'norm':>9}{'a image':>9}{'a image':>9}")
 
 

@@ -8,10 +8,10 @@ Goal: at least 2 times faster on two cores, equal within 1e-3.
 
 from __future__ import annotations
 
-import compare
 import numpy as np
 import torch
 
+import compare
 from advlens import data
 from advlens.kernels import krotov_hopfield
 
@@ -47,7 +47,8 @@ def table() -> str:
     images = data.load("mnist", fallback="digits").sample(BATCH * 14).images.flatten(1)  # digits hold 1,437
     start = torch.randn(HIDDEN, images.shape[1], generator=torch.Generator().manual_seed(0))
     start /= start.norm(dim=1, keepdim=True)
-    batches = [images[torch.randperm(len(images), generator=torch.Generator().manual_seed(i))[:BATCH]] for i in range(ROUNDS)]
+    batches = [images[torch.randperm(len(images), generator=torch.Generator().manual_seed(i))[:BATCH]]
+               for i in range(ROUNDS)]
     arrays, half = [batch.numpy() for batch in batches], [batch.bfloat16() for batch in batches]
     sides = {
         "advlens": lambda: ours(start.clone(), batches),
@@ -59,7 +60,8 @@ def table() -> str:
     ours(mine, batches)
     published(theirs, arrays)
     apart = np.linalg.norm(mine.numpy() - theirs) / np.linalg.norm(theirs - start.numpy())
-    return compare.times(f"Krotov-Hopfield, {ROUNDS} updates of {HIDDEN} units by {BATCH} images", "2 times faster than argsort", sides,
+    return compare.times(f"Krotov-Hopfield, {ROUNDS} updates of {HIDDEN} units by {BATCH} images",
+                         "2 times faster than argsort", sides,
                          note=f"relative difference to the published update: {apart:.1e}")
 
 

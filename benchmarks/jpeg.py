@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 
-import compare
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+import compare
 from advlens import data
 from advlens.jpeg import JPEG, compress, tables
 

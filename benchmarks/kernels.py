@@ -1,4 +1,5 @@
-"""What the Triton kernels gain on a GPU: `python benchmarks/kernels.py` (add --record to write data/records/kernels.json).
+"""What the Triton kernels gain on a GPU: `python benchmarks/kernels.py` (add --record to write
+data/records/kernels.json).
 
 Each kernel against its torch twin on the same device, against torch.compile of the twin,
 and against the device's own limit: its bytes at the speed of a copy, or its arithmetic at
@@ -48,9 +49,12 @@ def cases(device: str = "cuda") -> list[Case]:
         Case("pairwise", "forward", (v, pair_weights), {}, 0, 2 * n * pairs * out),  # a product with N x pairs sigmoids
         Case("pairwise", "backward", (grad, v, pair_weights), {}, 0, 4 * n * pairs * out),  # two such products
         # Weights are read for the currents and for the change, and written.
-        Case("krotov_hopfield", "update_", (hidden, images), dict(p=2, k=2, delta=0.4, step=0.02), 3 * 4 * hidden.numel(), 0),
-        Case("jpeg", "round_trip", (photos, table, table), dict(subsample=True), 2 * 4 * photos.numel(), 0),  # read, written
-        Case("jsma", "best_pair", (a, b), {}, 0, 4 * len(a) * a.shape[1] ** 2 / 2),  # two sums, a product, a comparison a pair
+        Case("krotov_hopfield", "update_", (hidden, images), dict(p=2, k=2, delta=0.4, step=0.02),
+             3 * 4 * hidden.numel(), 0),
+        Case("jpeg", "round_trip", (photos, table, table), dict(subsample=True), 2 * 4 * photos.numel(), 0),
+        # read, written
+        Case("jsma", "best_pair", (a, b), {}, 0, 4 * len(a) * a.shape[1] ** 2 / 2),
+        # two sums, a product, a comparison a pair
     ]
 
 
@@ -65,7 +69,8 @@ def measure(device: str = "cuda") -> list[dict]:
         call = lambda module: partial(getattr(module, case.function), *case.arguments, **case.options)
         kernel, twin = (call(implementation(case.kernel, kind)) for kind in (device, "cpu"))
         rows.append({"kernel": f"{case.kernel}.{case.function}", "kernel ms": wait(kernel), "twin ms": wait(twin),
-                     "compiled ms": compiled(wait, case), "limit ms": 1e3 * (case.bytes / bandwidth + case.flops / arithmetic)})
+                     "compiled ms": compiled(wait, case),
+                     "limit ms": 1e3 * (case.bytes / bandwidth + case.flops / arithmetic)})
     return rows
 
 
@@ -76,13 +81,16 @@ def compiled(wait: Callable[[Callable], float], case: Case) -> float | None:
         try:
             return wait(partial(torch.compile(getattr(twin, case.function)), *case.arguments, **case.options))
         except Exception as error:  # of the compiler's many kinds: the other rows are still worth having
-            print(f"torch.compile of {case.kernel}.{case.function} failed: {' '.join(str(error).split())[:300]}", file=sys.stderr)
+            print(f"torch.compile of {case.kernel}.{case.function} failed: {' '.join(str(error).split())[:300]}",
+                  file=sys.stderr)
             return None
 
 
 @contextlib.contextmanager
 def one_tile(twin: ModuleType) -> Iterator[None]:
-    """The twin without its loop over tiles: a compiler unrolls it, thousands of times, and fuses what tiles are there for."""
+    """The twin without its loop over tiles: a compiler unrolls it, thousands of times, and fuses what tiles are there
+    for.
+    """
     limits = {name: 2**62 for name in ("TILE", "CHUNK") if hasattr(twin, name)}
     with mock.patch.multiple(twin, **limits) if limits else contextlib.nullcontext():
         yield
@@ -116,8 +124,10 @@ def record() -> None:
         sys.exit(ABSENT)
     began = time.monotonic()
     rows = measure()
-    found = records.provenance("python benchmarks/kernels.py --record", source="random numbers", seed=0, seconds=time.monotonic() - began)
-    print(formatted(rows), records.write("kernels", {"device": torch.cuda.get_device_name(), "rows": rows}, found), sep="\n")
+    found = records.provenance("python benchmarks/kernels.py --record", source="random numbers", seed=0,
+                               seconds=time.monotonic() - began)
+    print(formatted(rows), records.write("kernels", {"device": torch.cuda.get_device_name(), "rows": rows}, found),
+          sep="\n")
 
 
 if __name__ == "__main__":

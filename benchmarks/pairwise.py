@@ -11,11 +11,11 @@ from functools import partial
 from itertools import accumulate
 from typing import Callable
 
-import compare
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+import compare
 from advlens.layers import PairwiseDifference, halved
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler would write two lines for every run
@@ -39,7 +39,8 @@ def extra(function: Callable[[], object]) -> int:
     """Bytes that torch held at once beyond what was there before."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         function()
-    events = sorted((e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
+    events = sorted((e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"),
+                    key=lambda e: e.start_ns())
     return max(accumulate(e.nbytes() for e in events))
 
 
@@ -61,7 +62,8 @@ def block(samples: int, n: int, outputs: int, repetitions: int) -> str:
         held = extra(side)
         memory.append(f"{held / 1e6:.1f} MB = {held / given:.2f} x (inputs + weights + outputs, {given / 1e6:.1f} MB)")
     note = f"outputs and input gradients differ by {apart:.0e} at most; peak extra memory: " + "; ".join(memory)
-    return compare.times(f"Pairwise difference, {samples} x {n} -> {outputs}", "ours not slower than stored, memory at most 2 x",
+    return compare.times(f"Pairwise difference, {samples} x {n} -> {outputs}",
+                         "ours not slower than stored, memory at most 2 x",
                          sides, note=note, repetitions=repetitions)
 
 

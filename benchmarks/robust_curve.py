@@ -54,7 +54,8 @@ def table(repetitions: int = 3) -> str:
             began = time.process_time()
             curves[run] = run(model, test.images, test.labels)
             spent[run].append(time.process_time() - began)
-    lines = [f"robust_curve against torchattacks run {len(EPS)} times: PGD-{STEPS}, LeNet, {len(test)} images of {test.name}",
+    lines = [f"robust_curve against torchattacks run {len(EPS)} times: PGD-{STEPS}, LeNet, {len(test)} images of "
+             f"{test.name}",
              f"{'eps':>6}{'ours':>9}   95 % interval      {'torchattacks':>13}"]
     for eps, a, b in zip(EPS, curves[ours], curves[theirs]):
         share = rate(torch.arange(len(test)) < round(a * len(test)))
@@ -63,7 +64,8 @@ def table(repetitions: int = 3) -> str:
     ratios = [b / a for a, b in zip(spent[ours], spent[theirs])]
     lines.append(f"at most possible with these survivors: {len(EPS) / sum(curves[ours]):.1f} times")
     lines.append(f"seconds: {statistics.median(spent[ours]):.1f} against {statistics.median(spent[theirs]):.1f}; "
-                 f"{statistics.median(ratios):.1f} times faster ({min(ratios):.1f} to {max(ratios):.1f}, {repetitions} repetitions; goal: at least 3)")
+                 f"{statistics.median(ratios):.1f} times faster ({min(ratios):.1f} to {max(ratios):.1f}, {repetitions} "
+                 "repetitions; goal: at least 3)")
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-"""All benchmarks, one after the other: `python benchmarks/run.py` (about a quarter of an hour), or those that are named.
+"""All benchmarks, one after the other: `python benchmarks/run.py` (about a quarter of an hour), or those that are
+named.
 
 Ratios of things measured side by side in one run, on a machine that does nothing else.
 Never a test: a clock decides nothing there.
@@ -9,7 +10,8 @@ from importlib import import_module
 
 from compare import HEADER
 
-PEERS = ("minimum_l2", "deepfool", "sparse", "jpeg", "hebbian", "pairwise", "training")  # one table, ours against each peer
+PEERS = ("minimum_l2", "deepfool", "sparse", "jpeg", "hebbian", "pairwise",
+         "training")  # one table, ours against each peer
 OTHERS = ("pgd", "robust_curve", "kernels", "chapter_times")
 
 wanted = sys.argv[1:] or [*PEERS, *OTHERS]

@@ -90,7 +90,8 @@ def contents(toc: Path) -> list[str]:
 
     def visit(entry):
         if isinstance(entry, dict):
-            found.extend(str(entry[key]).removesuffix(".ipynb").removesuffix(".md") for key in ("root", "file") if key in entry)
+            found.extend(str(entry[key]).removesuffix(".ipynb").removesuffix(".md")
+                         for key in ("root", "file") if key in entry)
             for value in entry.values():
                 visit(value)
         elif isinstance(entry, list):
@@ -108,7 +109,8 @@ def check_page(site: Path, name: str, counts: Counter) -> list[str]:
         return [f"{name}: in the table of contents, but not built"]
     page = Page(file)
     text = " ".join("".join(page.text).split())
-    counts.update({"pages": 1, "figures": page.count["figures"], "images": len(page.images), "widgets": page.count["widgets"]})
+    counts.update({"pages": 1, "figures": page.count["figures"], "images": len(page.images),
+                   "widgets": page.count["widgets"]})
     wrong = []
     if len(text) < EMPTY:
         wrong.append(f"empty page: {len(text)} characters of text")
@@ -188,7 +190,8 @@ def check_search(site: Path, names: list[str]) -> list[str]:
     if not file.is_file():
         return ["searchindex.js is missing"]
     index = json.loads(file.read_text(encoding="utf-8").removeprefix("Search.setIndex(").removesuffix(")"))
-    words = Counter(page for pages in index["terms"].values() for page in (pages if isinstance(pages, list) else [pages]))
+    words = Counter(page for pages in index["terms"].values()
+                    for page in (pages if isinstance(pages, list) else [pages]))
     known = {name: words[number] for number, name in enumerate(index["docnames"])}
     return [f"{name}: the search knows none of its words" for name in names if not known.get(name)]
 
@@ -219,7 +222,9 @@ def main(arguments=None) -> int:
     parser.add_argument("--toc", type=Path, default=ROOT / "_toc.yml", help="the table of contents")
     given = parser.parse_args(arguments)
     counts, wrong = check(given.site, given.toc)
-    print("Site:", ", ".join(f"{counts[what]} {what}" for what in ("pages", "figures", "images", "alternative texts", "widgets", "frames")))
+    print("Site:",
+          ", ".join(f"{counts[what]} {what}"
+                    for what in ("pages", "figures", "images", "alternative texts", "widgets", "frames")))
     for line in wrong:
         print("WRONG", line, file=sys.stderr)
     return bool(wrong)

@@ -56,15 +56,18 @@ def draw() -> plt.Figure:
 
 
 def _tile(ax, image, x, y, side) -> None:
-    ax.imshow(image[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(x, x + side, y, y + side), zorder=2)
-    ax.add_patch(FancyBboxPatch((x, y), side, side, boxstyle="square,pad=0.05", facecolor=PAPER, edgecolor="none", zorder=1))
+    ax.imshow(image[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(x, x + side, y, y + side),
+              zorder=2)
+    ax.add_patch(FancyBboxPatch((x, y), side, side, boxstyle="square,pad=0.05", facecolor=PAPER, edgecolor="none",
+                                zorder=1))
 
 
 def _lens(ax, noise, centre, radius) -> None:
     """The perturbation, magnified, inside a magnifying glass."""
     x, y = centre
     limit = noise.abs().max().item()
-    handle = FancyArrowPatch((x + 0.74 * radius, y - 0.74 * radius), (x + 1.22 * radius, y - 1.22 * radius), arrowstyle="-", color=RIM,
+    handle = FancyArrowPatch((x + 0.74 * radius, y - 0.74 * radius), (x + 1.22 * radius, y - 1.22 * radius),
+                             arrowstyle="-", color=RIM,
                              linewidth=16, capstyle="round", zorder=1)
     ax.add_patch(handle)
     rim = Circle(centre, radius, facecolor=PAPER, edgecolor=RIM, linewidth=9, zorder=4, fill=False)

@@ -14,17 +14,21 @@ ORIGINAL_STD = models.CIFAR10_PIXELS[1]
 
 
 def sets() -> dict:
-    """Counts, means and deviations of both sets; the box and the centre of MNIST's digits; LeNet on the two halves of its test set."""
+    """Counts, means and deviations of both sets; the box and the centre of MNIST's digits; LeNet on the two halves of
+    its test set.
+    """
     values = {}
     for name in ("mnist", "cifar10"):
         for split in ("train", "test"):
             part = data.load(name, split)
-            values[f"{name} {split}"] = {"images": len(part), "counts": part.class_counts.tolist(), "mean": part.mean.tolist(), "std": part.std.tolist()}
+            values[f"{name} {split}"] = {"images": len(part), "counts": part.class_counts.tolist(),
+                                         "mean": part.mean.tolist(), "std": part.std.tolist()}
             if name == "mnist":
                 values[f"{name} {split}"] |= ink(part.images)
     test = data.load("mnist", "test")
     wrong = evaluation.logits(zoo.pretrained("lenet"), test.images).argmax(1) != test.labels
-    values["lenet errors"] = {"first half": int(wrong[:5000].sum()), "second half": int(wrong[5000:].sum()), "images": 5000}
+    values["lenet errors"] = {"first half": int(wrong[:5000].sum()), "second half": int(wrong[5000:].sum()),
+                              "images": 5000}
     return values
 
 

@@ -1,4 +1,6 @@
-"""Chapter 02: what the trained networks still get wrong, one trained without augmentation, and each trained with five seeds."""
+"""Chapter 02: what the trained networks still get wrong, one trained without augmentation, and each trained with five
+seeds.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def plain_vgg() -> dict:
 
 
 def one_seed(net: str, seed: int) -> dict:
-    """A net trained from this seed (weights stay in the cache): accuracy clean, under PGD-40 and under the strongest attack.
+    """A net trained from this seed (weights stay in the cache): accuracy clean, under PGD-40 and under the strongest
+    attack.
 
     Accuracy: complete test set.  Attacks: the same 1,000 test images for every seed.
     """
@@ -57,7 +60,8 @@ def one_seed(net: str, seed: int) -> dict:
 def seeds(results: list) -> dict:
     """All values by seed, and their mean with its t interval."""
     net, by_seed = results[0][0]["net"], nested("seed")(results)
-    over = {key: evaluation.over_seeds([value[key]["value"] for value in by_seed.values()])._asdict() for key in ("test accuracy", "pgd", "strongest")}
+    over = {key: evaluation.over_seeds([value[key]["value"] for value in by_seed.values()])._asdict()
+            for key in ("test accuracy", "pgd", "strongest")}
     return {"eps": EPS[net], "seeds": by_seed, "over seeds": over}
 
 

@@ -66,7 +66,8 @@ def protocol() -> dict:
     net, test = zoo.pretrained("vgg_blocks"), data.load("cifar10", "test").sample(2000, SEED)
     x, y = test.images, test.labels
     values: dict = {"n": len(test), "clean": _kept(net, x, y), "zero": {}}
-    slopes = {loss: torch.cat([_gradient(net, a, b, attacks.losses.named(loss)) for a, b in zip(x.split(500), y.split(500))])
+    slopes = {loss: torch.cat([_gradient(net, a, b, attacks.losses.named(loss)) for a,
+                               b in zip(x.split(500), y.split(500))])
               for loss in ("ce", "naive_ce", "mse")}
     for loss, g in slopes.items():
         values["zero"][loss] = (geometry.norm(g, "linf") == 0).float().mean().item()
@@ -117,14 +118,16 @@ def cutilli() -> dict:
     x, y = test.images, test.labels
     ours, (net, history) = zoo.pretrained("fully_connected"), _recipe(data.load("mnist"))
     eps = 77 / 255
-    values: dict = {"n": len(test), "eps": eps, "epochs": len(history), "validation accuracy": max(history.validation_accuracy)}
+    values: dict = {"n": len(test), "eps": eps, "epochs": len(history),
+                    "validation accuracy": max(history.validation_accuracy)}
     for name, model in (("ours", ours), ("recipe", net)):
         values[name] = {"clean": _kept(model, x, y)}
         for loss, function in (("ce", "ce"), ("mse", _squared_error)):
             values[name][loss] = _kept(model, attacks.fgsm(model, x, y, eps=eps, loss=function), y)
     values["transfer"] = _kept(net, attacks.fgsm(ours, x, y, eps=eps), y)
     values["unclipped"] = _kept(net, x + eps * _gradient(net, x, y, _squared_error).sign(), y)
-    values["smaller steps"] = {str(k): _kept(net, attacks.fgsm(net, x, y, eps=k / 255, loss=_squared_error), y) for k in range(10, 78)}
+    values["smaller steps"] = {str(k): _kept(net, attacks.fgsm(net, x, y, eps=k / 255, loss=_squared_error), y)
+                               for k in range(10, 78)}
     return values
 
 
@@ -132,8 +135,10 @@ def _recipe(mnist: data.Dataset) -> tuple[nn.Module, training.History]:
     order = torch.randperm(len(mnist), generator=torch.Generator().manual_seed(SEED))
     with torch.random.fork_rng():
         torch.manual_seed(SEED)  # the initial weights
-        net = nn.Sequential(nn.Flatten(), nn.Linear(784, 100), nn.Sigmoid(), nn.Linear(100, 100), nn.Sigmoid(), nn.Linear(100, 10))
-    history = training.fit(net, mnist[order[:55_800]], validation=mnist[order[55_800:]], epochs=100, patience=20, batch_size=20,
+        net = nn.Sequential(nn.Flatten(), nn.Linear(784, 100), nn.Sigmoid(), nn.Linear(100, 100), nn.Sigmoid(),
+                            nn.Linear(100, 10))
+    history = training.fit(net, mnist[order[:55_800]], validation=mnist[order[55_800:]], epochs=100, patience=20,
+                           batch_size=20,
                            optimizer=partial(torch.optim.SGD, momentum=0.9), learning_rate=0.002,
                            loss=lambda z, y: _squared_error(z, y).mean(), seed=SEED, progress=False)
     return net.requires_grad_(False), history
@@ -148,7 +153,8 @@ def honest(net: str, attack: str) -> dict:
     """One net under nothing, random signs, FGSM or PGD-40 at one eps, on 1,000 images."""
     model, test = zoo.pretrained(net).to(device()), data.load(zoo.NETWORKS[net][1], "test").sample(1000, SEED)
     generator = torch.Generator().manual_seed(SEED)
-    strike = {"clean": lambda model, x, y, eps: x, "fgsm": attacks.fgsm, "noise": partial(attacks.noise, draws=1, generator=generator),
+    strike = {"clean": lambda model, x, y, eps: x, "fgsm": attacks.fgsm,
+              "noise": partial(attacks.noise, draws=1, generator=generator),
               "pgd": partial(attacks.pgd, steps=40, first_success=True, generator=generator)}[attack]
     return evaluation.robust_accuracy(model, test, attack=partial(strike, eps=HONEST_EPS[net]))._asdict()
 
@@ -171,11 +177,14 @@ def _kept(net: nn.Module, x: Tensor, y: Tensor) -> dict:
 
 
 RECORDS = {
-    "03-curves": Grid(curves, [{"net": net, "attack": attack} for net in NETS for attack in STEPS], nested("net", "attack"), ["mnist test", "cifar10 test"]),
+    "03-curves": Grid(curves, [{"net": net, "attack": attack} for net in NETS for attack in STEPS],
+                      nested("net", "attack"), ["mnist test", "cifar10 test"]),
     "03-eights": Grid(eights, data=["mnist test"]),
     "03-protocol": Grid(protocol, data=["cifar10 test"], seed=SEED),
     "03-frog": Grid(frog, data=["cifar10 train", "cifar10_lossless test"]),
     "03-cutilli": Grid(cutilli, data=["mnist train", "mnist test"], seed=SEED),
-    "03-honest": Grid(honest, [{"net": net, "attack": attack} for net in HONEST_EPS for attack in ("clean", "noise", "fgsm", "pgd")],
+    "03-honest": Grid(honest,
+                      [{"net": net, "attack": attack} for net in HONEST_EPS
+                       for attack in ("clean", "noise", "fgsm", "pgd")],
                       by_net, ["mnist test", "cifar10 test"], SEED),
 }

@@ -17,7 +17,8 @@ SEED = 0
 MNIST_EPS = (0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 77 / 255)  # 77/255 is the budget of cutilli2021
 CIFAR_EPS = tuple(k / 255 for k in (0, 0.5, 1, 1.5, 2, 3, 4, 8))
 L2_EPS = (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3)
-NETS = {"lenet": MNIST_EPS, "mnist_resnet": MNIST_EPS, "fully_connected": MNIST_EPS, "cifar_net": CIFAR_EPS, "vgg_blocks": CIFAR_EPS}
+NETS = {"lenet": MNIST_EPS, "mnist_resnet": MNIST_EPS, "fully_connected": MNIST_EPS, "cifar_net": CIFAR_EPS,
+        "vgg_blocks": CIFAR_EPS}
 BOTH = ["mnist test", "cifar10 test"]
 
 
@@ -28,13 +29,15 @@ def curve(net: str, attack: str, eps: list[float], norm: str = "linf") -> dict:
     model, test = _net_and_images(net, 1000)
     seeded = {"norm": norm, "generator": _generator()}
     strike = {"fgsm": attacks.fgsm, "fgm": attacks.fgm, "bim": attacks.bim, "noise": partial(attacks.noise, **seeded),
-              "pgd": partial(attacks.pgd, steps=40, first_success=True, **seeded), "strongest": partial(attacks.strongest, **seeded)}[attack]
+              "pgd": partial(attacks.pgd, steps=40, first_success=True, **seeded),
+              "strongest": partial(attacks.strongest, **seeded)}[attack]
     return evaluation.robust_curve(model, test, attack=strike, eps=eps, batch_size=250)._asdict()
 
 
 def curves(results: list) -> dict:
     """Each net's curves, beside its accuracy on the complete test set."""
-    nets = {name: {"test accuracy": zoo.card(name)["test accuracy"]} | found for name, found in nested("net", "attack")(results).items()}
+    nets = {name: {"test accuracy": zoo.card(name)["test accuracy"]} | found for name,
+            found in nested("net", "attack")(results).items()}
     return {"steps": 40, "nets": nets}
 
 
@@ -50,7 +53,8 @@ CELLS = [{"steps": steps, "step_size": size, "start": 0} for steps in STEPS for 
 def knobs(steps: int, step_size: float, start: int | None) -> list[int]:
     """Which of LeNet's images still stand after PGD; start: seed of the random start, or None to start at x."""
     net, test = _net_and_images("lenet", KNOBS_IMAGES)
-    adversarial = attacks.pgd(net, *_on_device(test), eps=KNOBS_EPS, steps=steps, step_size=step_size * KNOBS_EPS / steps,
+    adversarial = attacks.pgd(net, *_on_device(test), eps=KNOBS_EPS, steps=steps,
+                              step_size=step_size * KNOBS_EPS / steps,
                               random_start=start is not None, first_success=True, generator=_generator(start or 0))
     return evaluation.classified_right(net, adversarial.cpu(), test.labels).nonzero().flatten().tolist()
 
@@ -111,12 +115,15 @@ def gradient(factor: float) -> dict:
 
 
 def fooled(net: str, factor: float, loss: str, eps: float, steps: int, temperature: float | None = None) -> dict:
-    """Share of images, all classified right, that PGD fools; a temperature divides the logits of the naive cross-entropy."""
+    """Share of images, all classified right, that PGD fools; a temperature divides the logits of the naive
+    cross-entropy.
+    """
     model, x, y = _classified_right(net, factor)
     climbed = loss if temperature is None else lambda z, y: cross_entropy(z / temperature, y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", geometry.ZeroGradientWarning)  # it is what the record is about
-        adversarial = attacks.pgd(model, x, y, eps=eps, steps=steps, loss=climbed, first_success=True, generator=_generator())
+        adversarial = attacks.pgd(model, x, y, eps=eps, steps=steps, loss=climbed, first_success=True,
+                                  generator=_generator())
     return evaluation.rate(~evaluation.classified_right(model, adversarial, y))._asdict()
 
 
@@ -125,20 +132,25 @@ def confident_points() -> list[dict]:
     sweep = [lenet | SWEEP | {"factor": factor, "loss": loss} | more for factor in (1, 10, 100) for loss, more in
              [*(("naive_ce", {"temperature": t}) for t in TEMPERATURES), ("margin", {})]]
     table = [lenet | TABLE | {"factor": factor, "loss": loss} for loss in LOSSES for factor in (1, 10, 100, 1000)]
-    hebbian = [{"what": "fooled", "net": net, "factor": 1, "loss": loss} | HEBBIAN for net in ("hebbian_bio", "hebbian_bp") for loss in LOSSES]
+    hebbian = [{"what": "fooled", "net": net, "factor": 1, "loss": loss} | HEBBIAN
+               for net in ("hebbian_bio", "hebbian_bp") for loss in LOSSES]
     return [{"what": "gradient", "factor": factor} for factor in (1, 10, 100)] + sweep + table + hebbian
 
 
 def confident_values(results: list) -> dict:
-    """"logits": gradients and the sweep of temperatures by factor; "losses": by loss and factor; "hebbian": by net and loss."""
-    chosen = lambda **keys: [(point, value) for point, value in results if all(point.get(key) == wanted for key, wanted in keys.items())]
+    """"logits": gradients and the sweep of temperatures by factor; "losses": by loss and factor; "hebbian": by net and
+    loss.
+    """
+    chosen = lambda **keys: [(point, value) for point,
+                             value in results if all(point.get(key) == wanted for key, wanted in keys.items())]
     by_factor = nested("factor")(chosen(what="gradient"))
     naive = nested("factor", "temperature")([r for r in chosen(net="lenet", loss="naive_ce", **SWEEP)])
     margin = nested("factor")(chosen(net="lenet", loss="margin", **SWEEP))
     table = nested("loss", "factor")(chosen(net="lenet", **TABLE))
     hebbian = nested("net", "loss")([(p, v) for p, v in results if p.get("net", "").startswith("hebbian")])
     return {"images": margin["1"]["n"], "temperatures": TEMPERATURES, **SWEEP,
-            "logits": {factor: found | {"naive_ce": naive[factor], "margin": margin[factor]} for factor, found in by_factor.items()},
+            "logits": {factor: found | {"naive_ce": naive[factor], "margin": margin[factor]} for factor,
+                       found in by_factor.items()},
             "losses eps": TABLE["eps"], "losses steps": TABLE["steps"], "losses": table,
             "hebbian eps": HEBBIAN["eps"], "hebbian steps": HEBBIAN["steps"], "hebbian": hebbian}
 
@@ -159,13 +171,15 @@ def honest_points() -> list[dict]:
 
 def honest_values(results: list) -> dict:
     curves = [(point, value) for point, value in results if len(point["eps"]) > 1]
-    at_one = [(point | {"eps": point["eps"][0]}, _at_one_eps(value)) for point, value in results if len(point["eps"]) == 1]
+    at_one = [(point | {"eps": point["eps"][0]}, _at_one_eps(value)) for point,
+              value in results if len(point["eps"]) == 1]
     balls = nested("norm", "attack")(curves)
     balls["l2"]["pgd-l2"] = balls["l2"].pop("pgd")  # the name by which the plots know it
     nets = nested("net", "attack")([(point, value) for point, value in at_one if point["eps"] < 1])
     eps = {point["net"]: point["eps"] for point, _ in at_one if point["eps"] < 1}
     (unbounded,) = (value for point, value in at_one if point["eps"] == 1)
-    return {"images": unbounded["n"], **balls, "unbounded": unbounded, "nets": {net: {"eps": eps[net]} | found for net, found in nets.items()}}
+    return {"images": unbounded["n"], **balls, "unbounded": unbounded,
+            "nets": {net: {"eps": eps[net]} | found for net, found in nets.items()}}
 
 
 def _at_one_eps(curve: dict) -> dict:
@@ -203,9 +217,13 @@ def _generator(seed: int = SEED) -> torch.Generator:
 
 
 RECORDS = {
-    "04-curves": Grid(curve, [{"net": net, "attack": attack, "eps": list(eps)} for net, eps in NETS.items() for attack in ("fgsm", "pgd")],
+    "04-curves": Grid(curve,
+                      [{"net": net, "attack": attack, "eps": list(eps)} for net, eps in NETS.items()
+                       for attack in ("fgsm", "pgd")],
                       curves, BOTH, SEED),
-    "04-knobs": Grid(knobs, [*CELLS, *({"steps": 40, "step_size": 2.5, "start": start} for start in (None, *STARTS[1:]))], knob_table, ["mnist test"], SEED),
+    "04-knobs": Grid(knobs,
+                     [*CELLS, *({"steps": 40, "step_size": 2.5, "start": start} for start in (None, *STARTS[1:]))],
+                     knob_table, ["mnist test"], SEED),
     "04-starts": Grid(starts, data=["mnist test"], seed=SEED),
     "04-confident": Grid(confident, confident_points(), confident_values, ["mnist test"], SEED),
     "04-honest": Grid(curve, honest_points(), honest_values, BOTH, SEED),

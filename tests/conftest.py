@@ -104,7 +104,8 @@ def without_interpreter():
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
 
     def run(code: str) -> str:
-        done = subprocess.run([sys.executable, "-c", COMPILER + textwrap.dedent(code)], env=environment, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", COMPILER + textwrap.dedent(code)], env=environment,
+                              capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -124,7 +125,8 @@ def peer():
         except ImportError as missing:
             if os.environ.get("ADVLENS_REQUIRE_PEERS") == "1":
                 raise
-            pytest.skip(f"needs the peers ({missing}): install the extra `bench` without dependencies, as the Makefile does")
+            pytest.skip(f"needs the peers ({missing}): install the extra `bench` without dependencies, as the "
+                        "Makefile does")
 
     return load
 

@@ -40,7 +40,9 @@ def test_a_master_has_three_exercises_two_pictures_and_the_set_up_cell(master):
     assert notebook.cells[-1].source.count("**Marking guide.**") == 1
     pictures = re.findall(r"!\[([^\]]{30,})\]\(data:image/png;base64,", "".join(c.source for c in notebook.cells))
     assert len(pictures) == 2  # each with an alternative text
-    installing = lambda path: next(c.source for c in jupytext.read(path).cells if c.cell_type == "code").split("\nimport torch")[0]
+    installing = lambda path: next(c.source
+                                   for c in jupytext.read(path).cells
+                                   if c.cell_type == "code").split("\nimport torch")[0]
     assert installing(master) == installing(ROOT / "chapters" / master.name)
 
 
@@ -94,7 +96,8 @@ def test_no_solution_and_no_hidden_test_leaves_the_house(master, release):
 def test_a_student_notebook_runs_to_its_first_open_exercise(master, release):
     cells = [c for c in nbformat.read(release / f"{master.stem}.ipynb", 4).cells if c.cell_type == "code"]
     names: dict = {}
-    with pytest.raises(checks.CheckFailed, match="is not written yet: replace the line `raise NotImplementedError` by your code"):
+    with pytest.raises(checks.CheckFailed,
+                       match="is not written yet: replace the line `raise NotImplementedError` by your code"):
         for ran, cell in enumerate(cells):
             exec(cell.source, names)
     assert ran == 2  # set-up, the function to write, its check
@@ -125,7 +128,10 @@ def hand_in(folder: Path, name: str, notebook) -> None:
 def submissions(folder: Path, release: Path) -> None:
     hand_in(folder, "right.ipynb", answer())
     hand_in(folder, f"partly/{SHEET}.ipynb", answer(fgsm=SOLUTION.replace(".clamp(0, 1)", "")))
-    hand_in(folder, "hasty.ipynb", answer(measurement=next(c.source for c in MASTER.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "measurement")
+    hand_in(folder, "hasty.ipynb",
+            answer(measurement=next(c.source
+                                    for c in MASTER.cells if c.metadata.get("nbgrader",
+                                                                            {}).get("grade_id") == "measurement")
                                           .replace('conclusion = "c"', 'conclusion = "a"')))
     shutil.copy(release / f"{SHEET}.ipynb", folder / "untouched.ipynb")
     hand_in(folder, "syntax.ipynb", answer(fgsm="def my_fgsm(model, x, y, eps)\n    return x"))
@@ -134,7 +140,8 @@ def submissions(folder: Path, release: Path) -> None:
     hand_in(folder, "renamed/homework (final) 2.ipynb", answer(code_check=None, thought="My own words."))
     hand_in(folder, "huge.ipynb", answer(fgsm=f"{SOLUTION}\n\nfor _ in range(30):\n    print('spam ' * 200_000)"))
     hand_in(folder, "greedy.ipynb", answer(fgsm=f"much = bytearray(500 * 2**30)\n{SOLUTION}"))
-    hand_in(folder, "litter.ipynb", answer(fgsm="import subprocess\nsubprocess.Popen(['sleep', '4242'], start_new_session=True)\n" + SOLUTION))
+    hand_in(folder, "litter.ipynb",
+            answer(fgsm="import subprocess\nsubprocess.Popen(['sleep', '4242'], start_new_session=True)\n" + SOLUTION))
     (folder / "empty.ipynb").touch()
     (folder / "text.ipynb").write_text("I did my homework, but the dog ate it.")
     (folder / "json.ipynb").write_text('{"homework": true}')
@@ -147,7 +154,9 @@ def submissions(folder: Path, release: Path) -> None:
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory, release):
-    """Student -> row of scores.csv; and the folder of the results.  Records the marks of all processes that were started."""
+    """Student -> row of scores.csv; and the folder of the results.  Records the marks of all processes that were
+    started.
+    """
     folder, out = tmp_path_factory.mktemp("submissions"), tmp_path_factory.mktemp("out") / "results"
     submissions(folder, release)
     marks = []
@@ -209,7 +218,8 @@ def test_nothing_is_left_running(graded):
 def test_who_ignores_the_interrupt_is_stopped_as_a_whole(tmp_path):
     stubborn = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
     hand_in(tmp_path / "in", "stubborn.ipynb", answer(fgsm=stubborn))
-    row, = grading.grade(SHEET, tmp_path / "in", tmp_path / "out", exercises_folder=EXERCISES, cell_seconds=3, submission_seconds=20)
+    row, = grading.grade(SHEET, tmp_path / "in", tmp_path / "out", exercises_folder=EXERCISES, cell_seconds=3,
+                         submission_seconds=20)
     assert row.total == 0 and "it ran longer than 20 s and was stopped" in row.message
     assert "it ran longer" in (tmp_path / "out" / "feedback" / "stubborn.html").read_text()
 
@@ -259,7 +269,8 @@ def test_grading_again_keeps_the_marks_given_by_hand(tmp_path):
     grade_quickly(tmp_path)
     assert "marked by hand" in (tmp_path / "out" / "scores.previous.csv").read_text()
     assert "bob" not in scores.read_text()
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["feedback", "letter.txt", "scores.csv", "scores.previous.csv"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["feedback", "letter.txt", "scores.csv",
+                                                                    "scores.previous.csv"]
 
 
 def test_a_failure_leaves_the_old_results(tmp_path, monkeypatch):

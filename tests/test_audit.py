@@ -134,7 +134,10 @@ def test_an_honestly_hardened_net_passes(hardened, lenet, check, some):
     assert kept[0] > kept[1] + 0.2, "it is no more robust than a plain net: this test shows nothing"
 
 
-@pytest.mark.parametrize("wrap", [lambda net: BPDA(net, compress), lambda net: EOT(net, lambda x, g: x + 0.1 * torch.randn(x.shape[1:], generator=g), 4)], ids=["bpda", "eot"])
+@pytest.mark.parametrize("wrap",
+                         [lambda net: BPDA(net, compress),
+                          lambda net: EOT(net, lambda x, g: x + 0.1 * torch.randn(x.shape[1:], generator=g), 4)],
+                         ids=["bpda", "eot"])
 def test_a_defence_in_its_adaptive_wrapper_passes(wrap, lenet, some):
     report = audit.audit(wrap(lenet), some[0][:20], some[1][:20], eps=0.1, steps=10)
     assert report.passed, str(report)
@@ -160,7 +163,8 @@ def repu():
         torch.manual_seed(0)
         first, second = nn.Linear(784, 200, bias=False), nn.Linear(200, 10, bias=False)
         nn.init.normal_(first.weight)
-        net = nn.Sequential(layers.Normalize(*models.MNIST_PIXELS), nn.Flatten(), first, Then(second, lambda a: a.relu() ** 4.5, lambda z: 0.01 * z))
+        net = nn.Sequential(layers.Normalize(*models.MNIST_PIXELS), nn.Flatten(), first,
+                            Then(second, lambda a: a.relu() ** 4.5, lambda z: 0.01 * z))
         descent = torch.optim.Adam(second.parameters(), lr=1e-3)
         for _ in range(15):
             for rows in torch.randperm(len(train)).split(64):
@@ -182,7 +186,9 @@ def test_a_repu_net_without_rescaling_is_flagged_and_with_it_passes(repu, check,
 
 @pytest.mark.parametrize("before", [compress, lambda x: (x * 7).round() / 7], ids=["jpeg", "rounding"])
 def test_a_defence_without_derivative_is_flagged(before, lenet, fully_connected, check):
-    """JPEG cuts the graph, rounding has the derivative 0: the audit survives both, says BPDA, and does not blame the softmax."""
+    """JPEG cuts the graph, rounding has the derivative 0: the audit survives both, says BPDA, and does not blame the
+    softmax.
+    """
     report = check(Then(lenet, before), other=fully_connected)
     assert {"margin gradient is 0", "noise beats PGD", "transfer beats white box"} <= failed(report), str(report)
     assert "BPDA(model, forward, backward)" in report.verdict and "\n- " in report.verdict
@@ -229,7 +235,9 @@ def test_a_gradient_that_is_honest_at_the_clean_images_only_is_flagged(lenet, ch
 # --- audit: how it judges -------------------------------------------------------------
 
 def test_zero_gradient_is_judged_in_every_pixel_not_in_the_sum():
-    """The source's mistake: the weights of this net sum to 0, its gradient is far from it, though 0 in the third pixel."""
+    """The source's mistake: the weights of this net sum to 0, its gradient is far from it, though 0 in the third
+    pixel.
+    """
     class Difference(nn.Module):
         def forward(self, x):
             rise = x[:, 0, 0, 0] - x[:, 0, 0, 1]
@@ -274,7 +282,8 @@ def test_what_either_loss_finds_is_found_by_the_white_box(lenet, fully_connected
 
 def test_median_eps_lets_about_half_of_the_images_fall(lenet, some):
     eps = audit.median_eps(lenet, *some)
-    shares = [1 - robust_accuracy(lenet, *some, partial(pgd, eps=e, steps=10, loss="margin", random_start=False)).value for e in (eps / 2 ** 0.5, eps)]
+    shares = [1 - robust_accuracy(lenet, *some, partial(pgd, eps=e, steps=10, loss="margin", random_start=False)).value
+              for e in (eps / 2 ** 0.5, eps)]
     assert shares[0] < 0.5 <= shares[1]
 
 
@@ -292,11 +301,13 @@ def test_an_audit_prints_its_findings_and_says_what_to_do():
     bad = Finding("second", rate(torch.arange(50) < 40), 0.05, False, "Do this instead.")
     report = Audit((good, bad), {"margin": bad.share}, 0.1)
     lines = str(report).splitlines()
-    assert not report.passed and "misleads at least one attack" in report.verdict and "Do this instead." in report.verdict and "unused" not in report.verdict
+    assert (not report.passed and "misleads at least one attack" in report.verdict
+            and "Do this instead." in report.verdict and "unused" not in report.verdict)
     assert lines[1].split()[:3] == ["ok", "first", "2.0%"] and lines[2].split()[:3] == ["FLAG", "second", "80.0%"]
     assert "FLAG: all of it above 5%" in lines[0] and "success at eps = 0.1, n = 50: margin 80%" in lines[3]
     clean = Audit((good,), {}, 0.1)
-    assert clean.passed and "No sign of a masked gradient" in clean.verdict and "no proof of robustness" in clean.verdict
+    assert (clean.passed and "No sign of a masked gradient" in clean.verdict
+            and "no proof of robustness" in clean.verdict)
 
 
 def test_every_diagnostic_has_its_advice(lenet, fully_connected, some):
@@ -313,7 +324,8 @@ def test_an_audit_is_repeatable_silent_and_leaves_everything_as_it_was(net, batc
     modes, state = [m.training for m in net.modules()], torch.get_rng_state()
     first, again = (audit.audit(net, x, y, eps=0.1, steps=3) for _ in range(2))
     assert first == again and torch.equal(state, torch.get_rng_state())
-    assert [m.training for m in net.modules()] == modes and all(p.requires_grad and p.grad is None for p in net.parameters())
+    assert [m.training for m in net.modules()] == modes and all(p.requires_grad and p.grad is None
+                                                                for p in net.parameters())
     audit.audit(Then(net, torch.round), x, logits(net, x.round()).argmax(1), eps=0.1, steps=2)
     assert not [w for w in recwarn if issubclass(w.category, geometry.ZeroGradientWarning)]
 

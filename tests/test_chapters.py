@@ -100,7 +100,8 @@ def notebook(output=LEVELS, widget=LEVELS, text="largest 0.25", alt="a frame"):
         nbformat.v4.new_output("stream", text=text + "\n"),
         nbformat.v4.new_output("display_data", {"image/png": png(output)})])
     frame = {"value": f"<img alt='{alt}' src='data:image/png;base64,{png(widget)}'>".replace("\n", "")}
-    return nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {chapters.STATE: {"state": {"0" * 32: {"state": frame}}}}})
+    return nbformat.v4.new_notebook(cells=[cell],
+                                    metadata={"widgets": {chapters.STATE: {"state": {"0" * 32: {"state": frame}}}}})
 
 
 def test_the_same_outputs_do_not_differ():
@@ -119,7 +120,8 @@ def one_pixel(by):
     return levels
 
 
-@pytest.mark.parametrize("changed", [one_pixel(9), one_pixel(-9), LEVELS + 1, LEVELS[:, :39]], ids=["one pixel", "darker", "all by one", "size"])
+@pytest.mark.parametrize("changed", [one_pixel(9), one_pixel(-9), LEVELS + 1, LEVELS[:, :39]],
+                         ids=["one pixel", "darker", "all by one", "size"])
 def test_a_changed_picture_is_found(changed):
     (wrong,) = chapters.differences(notebook(), notebook(output=changed))
     assert wrong.startswith("cell 0: picture 0: up to")

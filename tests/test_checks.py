@@ -23,7 +23,8 @@ def hint(check, *answers) -> str:
 
 def slips(table: dict):
     """Parametrize over {part of the hint: wrong answer}."""
-    return pytest.mark.parametrize("words, wrong", table.items(), ids=[re.sub(r"\W+", "-", words)[:40] for words in table])
+    return pytest.mark.parametrize("words, wrong", table.items(),
+                                   ids=[re.sub(r"\W+", "-", words)[:40] for words in table])
 
 
 def test_every_check_that_a_master_calls_is_known():
@@ -35,7 +36,8 @@ def test_every_check_that_a_master_calls_is_known():
 @pytest.mark.parametrize("master", sorted(MASTERS.glob("[0-9][0-9]_*.py")), ids=lambda p: p.stem)
 def test_the_solution_of_the_master_passes(master, capsys):
     cells = [c for c in jupytext.read(master).cells if c.cell_type == "code" and "nbgrader" in c.metadata]
-    names = {"torch": torch} | {n: globals()[n] for n in ("attacks", "checks", "data", "evaluation", "geometry", "models")}
+    names = {"torch": torch} | {n: globals()[n]
+                                for n in ("attacks", "checks", "data", "evaluation", "geometry", "models")}
     for cell in cells:
         exec(cell.source, names)
     assert capsys.readouterr().out.count("ok  ") >= 4
@@ -122,7 +124,8 @@ def in_place(raw):
     "You map to [-1, 1]": lambda raw: bytes_first(raw).float() / 127.5 - 1,
     "lack their channel": lambda raw: raw.float() / 255,
     "channels still come last": lambda raw: (raw.unsqueeze(1) if raw.ndim == 3 else raw).float() / 255,
-    "reshape and view only cut": lambda raw: (raw.unsqueeze(1) if raw.ndim == 3 else raw.reshape(len(raw), 3, 5, 7)).float() / 255,
+    "reshape and view only cut": lambda raw: (raw.unsqueeze(1) if raw.ndim == 3 else raw.reshape(len(raw), 3, 5,
+                                                                                                 7)).float() / 255,
     "Height and width are exchanged": lambda raw: bytes_first(raw).mT.float() / 255,
     "return float32": lambda raw: bytes_first(raw).double() / 255,
     "in place": in_place,
@@ -203,7 +206,8 @@ def counted(n):
 
 @slips({
     "`first` is not measured yet": lambda: ([counted(n) for n in range(21)], None),
-    "without the biases": lambda: ([sum(p.numel() for p in models.LeNet(n).parameters() if p.ndim > 1) for n in range(21)], 15),
+    "without the biases": lambda: ([sum(p.numel() for p in models.LeNet(n).parameters() if p.ndim > 1)
+                                    for n in range(21)], 15),
     "begins with one extra layer": lambda: ([counted(n) for n in range(1, 21)], 15),
     "n runs from 0 to 20": lambda: ([counted(n) for n in range(11)], 15),
     "same for every n": lambda: ([counted(0)] * 21, 15),
@@ -306,7 +310,10 @@ def test_fgsm_as_a_guest(words, wrong):
     "A mean over the batch": in_evaluation_mode(lambda m, x, y, eps: (x + eps * gradient(m, x, y, "mean")).clamp(0, 1)),
     "That is FGM": one_step(lambda x, g, eps: x + eps * geometry.steepest(g, "l2")),
     "the model's own prediction": in_evaluation_mode(lambda m, x, y, eps: step(m, x, m(x).argmax(1), eps)),
-    "a softmax too many": in_evaluation_mode(lambda m, x, y, eps: (x + eps * gradient(m, x, y, before=lambda z: z.softmax(1)).sign()).clamp(0, 1)),
+    "a softmax too many": in_evaluation_mode(lambda m, x, y,
+                                             eps: (x + eps * gradient(m, x, y,
+                                                                      before=lambda z: z.softmax(1)).sign()).clamp(0,
+                                                                                                                   1)),
     "Pixels leave [0, 1]": in_evaluation_mode(lambda m, x, y, eps: x + eps * gradient(m, x, y).sign()),
     "The result is not x + eps * sign": one_step(lambda x, g, eps: x + 0.3 * eps * g.sign()),
 })
@@ -319,7 +326,8 @@ def measured():
     x, y = (t[5:6] for t in (data.load("digits", "test").images, data.load("digits", "test").labels))
     net = zoo.pretrained("lenet", "digits")
     smallest, sizes = {}, {}
-    for name, attack, grid in (("fgsm", attacks.fgsm, checks.ch03.FGSM_GRID), ("fgm", attacks.fgm, checks.ch03.FGM_GRID)):
+    for name, attack, grid in (("fgsm", attacks.fgsm, checks.ch03.FGSM_GRID),
+                               ("fgm", attacks.fgm, checks.ch03.FGM_GRID)):
         smallest[name] = next(e for e in grid if evaluation.logits(net, attack(net, x, y, eps=e)).argmax(1) != y)
         d = attack(net, x, y, eps=smallest[name]) - x
         sizes[name] = (geometry.norm(d, "linf").item(), geometry.norm(d, "l2").item())
@@ -347,8 +355,10 @@ def test_smallest_eps(words, wrong):
 
 # --- 04 ------------------------------------------------------------------------------
 
-def walker(direction=lambda g: g.sign(), ball=lambda point, x, before, eps: x + (point - x).clamp(-eps, eps), box=lambda point: point.clamp(0, 1),
-           sign=1, length=lambda eps, step_size: step_size, rounds=lambda n: n, anew=True, forget=True, end=lambda point: point):
+def walker(direction=lambda g: g.sign(), ball=lambda point, x, before, eps: x + (point - x).clamp(-eps, eps),
+           box=lambda point: point.clamp(0, 1),
+           sign=1, length=lambda eps, step_size: step_size, rounds=lambda n: n, anew=True, forget=True,
+           end=lambda point: point):
     def attack(model, x, y, eps, step_size, steps):
         point = x.clone()
         g = torch.zeros_like(x)

@@ -55,7 +55,9 @@ def test_record_refuses_an_unknown_name(capsys):
 
 @pytest.fixture
 def measurement(monkeypatch, tmp_path):
-    """measurement(source): a checkout whose only measurement is the record 99-try, made by `point`; its records' folder."""
+    """measurement(source): a checkout whose only measurement is the record 99-try, made by `point`; its records'
+    folder.
+    """
     (tmp_path / "records").mkdir()
     monkeypatch.setattr(records, "data_folder", lambda: tmp_path)
     monkeypatch.setattr(records, "require_clean", lambda *, insist=False: None)

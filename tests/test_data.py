@@ -1,4 +1,5 @@
-"""Data sets: embedded, from a folder, from the cache, downloaded; and what happens when a file is not what it should be.
+"""Data sets: embedded, from a folder, from the cache, downloaded; and what happens when a file is not what it should
+be.
 
 The network is played by a function in the place of torchvision's data sets.
 """
@@ -19,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from advlens import data
 from advlens.data import DataUnavailable, StandInWarning
@@ -41,7 +43,8 @@ def test_embedded_sets_keep_the_contract(name, split):
     assert ds.images.dtype == torch.float32 and ds.labels.dtype == torch.int64 and ds.labels.shape == (len(ds),)
     assert ds.images.min() == 0 and ds.images.max() == 1
     assert torch.equal(ds.images.mul(255).round(), ds.images.mul(255).round().clamp(0, 255)) and \
-        (ds.images.mul(255) - ds.images.mul(255).round()).abs().max() < 1e-4, "pixels are multiples of 1/255, as in the real sets"
+        (ds.images.mul(255)
+         - ds.images.mul(255).round()).abs().max() < 1e-4, "pixels are multiples of 1/255, as in the real sets"
     assert (ds.name, ds.split, ds.stands_for) == (name, split, None) and ds.source.startswith(name)
     assert len(ds.classes) == 10 and (ds.class_counts > 20).all() and ds.class_counts.sum() == len(ds)
 
@@ -121,7 +124,8 @@ def test_the_box_and_the_centre_of_the_ink():
     """Against a slow count of each pixel; a shifted picture keeps its box, and its centre moves along."""
     generator = torch.Generator().manual_seed(0)
     images = torch.zeros(6, 1, 12, 14)
-    images[:, :, 2:9, 3:8] = torch.rand(6, 1, 7, 5, generator=generator) * (torch.rand(6, 1, 7, 5, generator=generator) < 0.3)
+    images[:, :, 2:9, 3:8] = torch.rand(6, 1, 7, 5,
+                                        generator=generator) * (torch.rand(6, 1, 7, 5, generator=generator) < 0.3)
     height, width, offset = data.box_and_offset(images)
     for image, h, w, centre in zip(images[:, 0], height, width, offset):
         at = image.nonzero()
@@ -182,7 +186,9 @@ def alone(tmp_path, monkeypatch):
 
 
 def test_without_network_there_are_three_ways_out(alone):
-    with pytest.raises(DataUnavailable, match="mnist could not be downloaded into .*cache.*unreachable.*" + THREE_WAYS.format("mnist", "digits")):
+    with pytest.raises(DataUnavailable,
+                       match="mnist could not be downloaded into .*cache.*unreachable.*" + THREE_WAYS.format("mnist",
+                                                                                                             "digits")):
         data.load("mnist")
     with pytest.raises(DataUnavailable, match=THREE_WAYS.format("cifar10", "shapes")):
         data.load("cifar10", "test")
@@ -190,7 +196,9 @@ def test_without_network_there_are_three_ways_out(alone):
 
 
 def test_the_stand_in_says_that_it_is_one_and_why(alone):
-    with pytest.warns(StandInWarning, match="mnist is replaced by the embedded set 'digits' .*unreachable.*Every number below is about the stand-in"):
+    with pytest.warns(StandInWarning,
+                      match="mnist is replaced by the embedded set 'digits' .*unreachable.*Every number below is about "
+                            "the stand-in"):
         ds = data.load("mnist", "test", fallback="digits")
     assert (ds.name, ds.split, ds.stands_for) == ("digits", "test", "mnist") and ds.source.startswith("digits")
 
@@ -232,8 +240,10 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
 
 def arrays(shape=(28, 28), train=20, test=12):
     random = np.random.default_rng(0)
-    return {"x_train": random.integers(0, 256, (train, *shape), dtype=np.uint8), "y_train": np.arange(train, dtype=np.uint8) % 10,
-            "x_test": random.integers(0, 256, (test, *shape), dtype=np.uint8), "y_test": np.arange(test, dtype=np.int64) % 10}
+    return {"x_train": random.integers(0, 256, (train, *shape), dtype=np.uint8),
+            "y_train": np.arange(train, dtype=np.uint8) % 10,
+            "x_test": random.integers(0, 256, (test, *shape), dtype=np.uint8),
+            "y_test": np.arange(test, dtype=np.int64) % 10}
 
 
 def write_npz(path, **changes):
@@ -343,12 +353,14 @@ def test_a_damaged_file_of_ones_own_is_reported_and_the_stand_in_says_so(own):
 
 def idx(array: np.ndarray) -> bytes:
     """The format of MNIST's files: magic number, sizes, bytes."""
-    return b"\0\0\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.astype(np.uint8).tobytes()
+    return b"\0\0\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4, "big")
+                                                        for n in array.shape) + array.astype(np.uint8).tobytes()
 
 
 def mnist_files() -> dict[str, bytes]:
     made = arrays()
-    return {f"{prefix}-{kind}": idx(made[f"{letter}_{split}"]) for prefix, split in (("train", "train"), ("t10k", "test"))
+    return {f"{prefix}-{kind}": idx(made[f"{letter}_{split}"]) for prefix,
+            split in (("train", "train"), ("t10k", "test"))
             for kind, letter in (("images-idx3-ubyte", "x"), ("labels-idx1-ubyte", "y"))}
 
 
@@ -405,7 +417,8 @@ class Network:
 
 @pytest.fixture
 def checksums(monkeypatch):
-    monkeypatch.setattr(data.real, "MNIST_SHA256", {name: hashlib.sha256(content).hexdigest() for name, content in mnist_files().items()})
+    monkeypatch.setattr(data.real, "MNIST_SHA256",
+                        {name: hashlib.sha256(content).hexdigest() for name, content in mnist_files().items()})
 
 
 @pytest.fixture
@@ -487,7 +500,8 @@ def test_torchvisions_layout_of_cifar10(own, monkeypatch):
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
     train, test = data.load("cifar10"), data.load("cifar10", "test")
-    assert train.images.shape == (10, 3, 32, 32) and test.labels.tolist() == [0, 1] and test.source == "CIFAR-10, original files"
+    assert train.images.shape == (10, 3, 32, 32) and test.labels.tolist() == [0,
+                                                                              1] and test.source == "CIFAR-10, original files"
 
 
 def test_a_download_is_kept_and_not_asked_for_again(online, alone):
@@ -534,7 +548,8 @@ def test_a_download_of_wrong_files_is_not_believed(damage, online, alone):
 def test_a_download_that_breaks_off_leaves_nothing(error, online, alone):
     """Also a full disk: the message names the folder and the variable that moves it."""
     online.error = error
-    with pytest.raises(DataUnavailable, match="could not be downloaded into .*cache.*ADVLENS_CACHE names another folder.*Three ways out"):
+    with pytest.raises(DataUnavailable,
+                       match="could not be downloaded into .*cache.*ADVLENS_CACHE names another folder.*Three ways out"):
         data.load("mnist", "test")
     assert not list((alone / "cache").iterdir())
     online.error = None
@@ -557,8 +572,10 @@ def forever(folder, *, download):
 def test_a_killed_download_leaves_nothing_that_is_believed(online, alone):
     """Really killed, with files half written: what is left has another name, and the next call starts anew."""
     code = ("import sys; sys.path.insert(0, sys.argv[1]); import test_data; from advlens import data; "
-            "data.real.torchvision_datasets = lambda: type('Network', (), {'MNIST': staticmethod(test_data.forever)}); data.load('mnist')")
-    victim = subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__)], stdout=subprocess.PIPE, text=True)
+            "data.real.torchvision_datasets = lambda: type('Network', (), {'MNIST': staticmethod(test_data.forever)}); "
+            "data.load('mnist')")
+    victim = subprocess.Popen([sys.executable, "-c", code, os.path.dirname(__file__)], stdout=subprocess.PIPE,
+                              text=True)
     try:
         assert victim.stdout.readline() == "writing\n"
     finally:
@@ -574,7 +591,9 @@ def test_a_killed_download_leaves_nothing_that_is_believed(online, alone):
 def test_a_cache_folder_that_cannot_be_made(online, alone, monkeypatch):
     (alone / "file").write_text("in the way")
     monkeypatch.setenv("ADVLENS_CACHE", str(alone / "file" / "cache"))
-    with pytest.raises(DataUnavailable, match="The cache folder .*cache cannot be written .*set ADVLENS_CACHE to another one.*Three ways out"):
+    with pytest.raises(DataUnavailable,
+                       match="The cache folder .*cache cannot be written .*set ADVLENS_CACHE to another one.*Three "
+                             "ways out"):
         data.load("mnist", "test")
 
 
@@ -582,7 +601,8 @@ def test_a_read_only_cache_folder(online, alone, monkeypatch):
     def refuse(*args, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(data.real.tempfile, "mkdtemp", refuse)  # a real one would not stop the tests of an administrator
+    monkeypatch.setattr(data.real.tempfile, "mkdtemp",
+                        refuse)  # a real one would not stop the tests of an administrator
     with pytest.raises(DataUnavailable, match="The cache folder .*Read-only file system.*ADVLENS_CACHE"):
         data.load("mnist", "test")
     with pytest.warns(StandInWarning, match="cannot be written"):

@@ -7,14 +7,26 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import optimize, stats
 from torch import nn
 
 from advlens import evaluation
 from advlens.attacks import fgsm, pgd
-from advlens.evaluation import (Curve, accuracy, evaluate, logits, over_seeds, paired, rate, robust_accuracy, robust_curve, transfer,
-                                wilson_interval)
+from advlens.evaluation import (
+    Curve,
+    accuracy,
+    evaluate,
+    logits,
+    over_seeds,
+    paired,
+    rate,
+    robust_accuracy,
+    robust_curve,
+    transfer,
+    wilson_interval,
+)
 from advlens.inputs import ProbabilitiesWarning
 
 start = lambda: torch.Generator().manual_seed(0)
@@ -59,16 +71,22 @@ def pairs(only_a, only_b, both, neither):
 
 
 def score(only_a, only_b, n, d):
-    """The score statistic of the difference d, its variance from the likelihood, made large by brute force where the shares differ by d."""
+    """The score statistic of the difference d, its variance from the likelihood, made large by brute force where the
+    shares differ by d.
+    """
     def unlikely(q):  # q: share of images that only b holds; q + d: that only a holds
         rest = 1 - 2 * q - d
-        return -(only_a * math.log(max(q + d, 1e-300)) + only_b * math.log(max(q, 1e-300)) + (n - only_a - only_b) * math.log(max(rest, 1e-300)))
+        return -(only_a * math.log(max(q + d, 1e-300)) + only_b * math.log(max(q,
+                                                                               1e-300))
+                 + (n - only_a - only_b) * math.log(max(rest, 1e-300)))
 
-    q = optimize.minimize_scalar(unlikely, bounds=(max(0.0, -d), (1 - d) / 2), method="bounded", options={"xatol": 1e-12}).x
+    q = optimize.minimize_scalar(unlikely, bounds=(max(0.0, -d), (1 - d) / 2), method="bounded",
+                                 options={"xatol": 1e-12}).x
     return (only_a - only_b - n * d) / math.sqrt(n * (2 * q + d - d * d))
 
 
-@pytest.mark.parametrize("only_a, only_b, n", [(12, 2, 50), (3, 9, 100), (40, 25, 1000), (7, 0, 60), (0, 1, 44), (5, 5, 30)])
+@pytest.mark.parametrize("only_a, only_b, n",
+                         [(12, 2, 50), (3, 9, 100), (40, 25, 1000), (7, 0, 60), (0, 1, 44), (5, 5, 30)])
 def test_the_paired_interval_is_where_the_score_test_turns(only_a, only_b, n):
     """The definition of tango1998: |score| = 1.96 at both ends; the likelihood is maximised by brute force."""
     both = (n - only_a - only_b) // 2
@@ -314,7 +332,8 @@ ZEROS = torch.zeros(5, dtype=torch.int64)
 
 def test_an_attack_that_repairs_a_mistake_does_not_raise_the_accuracy():
     darken = lambda model, x, y: torch.zeros_like(x)  # everything becomes class 0, which is right
-    assert robust_accuracy(Threshold(), BRIGHT, ZEROS, darken).value == 0.8 == accuracy(Threshold(), BRIGHT, ZEROS).value
+    assert robust_accuracy(Threshold(), BRIGHT, ZEROS, darken).value == 0.8 == accuracy(Threshold(), BRIGHT,
+                                                                                        ZEROS).value
 
 
 def test_only_survivors_are_attacked():
@@ -368,7 +387,8 @@ def test_an_attack_that_leaves_the_box_is_refused(lenet, some):
 
 def test_an_attack_that_loses_images_is_refused(lenet, some):
     """One image for all of them would be compared with every label."""
-    with pytest.raises(ValueError, match=r"the attack's result has shape \(1, 1, 28, 28\) for images \(.*they must agree"):
+    with pytest.raises(ValueError,
+                       match=r"the attack's result has shape \(1, 1, 28, 28\) for images \(.*they must agree"):
         robust_accuracy(lenet, some.images, some.labels, lambda m, x, y: x[:1])
 
 

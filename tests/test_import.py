@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = {"matplotlib", "torchvision", "ipywidgets", "sklearn", "IPython", "PIL", "scipy", "nbformat", "jupytext", "shapely", "triton"}
+HEAVY = {"matplotlib", "torchvision", "ipywidgets", "sklearn", "IPython", "PIL", "scipy", "nbformat", "jupytext",
+         "shapely", "triton"}
 CORE = "data, models, training, geometry, attacks, evaluation, inputs, records, jpeg, spectral, saliency, hebbian, counting, kernels"
 
 

@@ -14,7 +14,8 @@ from advlens.attacks import bim, fgm, fgsm, pgd
 from advlens.evaluation import evaluate, robust_accuracy, robust_curve
 from advlens.inputs import ProbabilitiesWarning, check_amount, check_logits, frozen, image_gradient
 
-ATTACKS = {"fgsm": fgsm, "fgm": fgm, "bim": bim, "pgd": partial(pgd, steps=2), "pgd-l2": partial(pgd, steps=2, norm="l2")}
+ATTACKS = {"fgsm": fgsm, "fgm": fgm, "bim": bim, "pgd": partial(pgd, steps=2),
+           "pgd-l2": partial(pgd, steps=2, norm="l2")}
 
 # Everything public that takes images: the same complaint everywhere.
 CALLS = {name: partial(attack, eps=0.1) for name, attack in ATTACKS.items()} | {
@@ -90,7 +91,8 @@ def test_eps_of_a_wrong_type(attack, eps, net, batch):
         attack(net, *batch, eps=eps)
 
 
-@pytest.mark.parametrize("eps", [np.float32(0.1), np.float64(0.1), torch.tensor(0.1), 0, torch.zeros(8, dtype=torch.int64)])
+@pytest.mark.parametrize("eps",
+                         [np.float32(0.1), np.float64(0.1), torch.tensor(0.1), 0, torch.zeros(8, dtype=torch.int64)])
 def test_any_kind_of_number_is_an_eps(eps, net, batch):
     assert (fgsm(net, *batch, eps=eps) - batch[0]).abs().max() <= 0.1 + 1e-6
 
@@ -278,7 +280,8 @@ def test_a_model_in_evaluation_mode_is_not_asked_again():
         model(torch.rand(2, 1, 2, 2))
 
 
-@pytest.mark.parametrize("make", [lambda net: lambda x: net(x), lambda net: partial(net.forward), lambda net: net.__call__,
+@pytest.mark.parametrize("make",
+                         [lambda net: lambda x: net(x), lambda net: partial(net.forward), lambda net: net.__call__,
                                   lambda net: torch.compile(lambda x: net(x), backend="eager")],
                          ids=["lambda", "partial", "method", "compiled function"])
 def test_a_function_is_a_model_whose_mode_is_its_owners_affair(make, net, batch):
@@ -299,5 +302,6 @@ def test_a_compiled_module_is_attacked_as_it_is(net, batch):
 
 @pytest.mark.parametrize("model", [None, "lenet", {"weight": torch.ones(1)}])
 def test_what_cannot_be_called_is_no_model(model):
-    with pytest.raises(TypeError, match="the model is a .*; give an nn.Module, or a function from images to logits"), frozen(model):
+    with pytest.raises(TypeError,
+                       match="the model is a .*; give an nn.Module, or a function from images to logits"), frozen(model):
         pass

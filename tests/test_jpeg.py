@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from advlens import data, jpeg, kernels
+from advlens import data, jpeg
 from advlens.attacks import pgd
 from advlens.inputs import frozen
 from advlens.jpeg import JPEG, SUBSAMPLINGS, THREADED, compress, tables
@@ -105,7 +105,8 @@ def test_low_quality_loses_more_and_the_colours_first(shapes):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("codec", [lambda x: compress(x, 20), JPEG(20), JPEG(20, rounding="smooth")], ids=["compress", "layer", "smooth"])
+@pytest.mark.parametrize("codec", [lambda x: compress(x, 20), JPEG(20), JPEG(20, rounding="smooth")],
+                         ids=["compress", "layer", "smooth"])
 def test_type_shape_and_range_stay(codec, dtype, shapes):
     for x in (shapes[:2].to(dtype), shapes[:2, :1].to(dtype), shapes[:2].to(dtype, memory_format=torch.channels_last)):
         coded = codec(x)
@@ -175,7 +176,8 @@ def test_smooth_gradient_is_the_true_one(channels, subsampling):
 def test_smooth_rounding_meets_the_codec_at_whole_numbers(grey):
     """Coded twice, the coefficients are nearly whole numbers, where smooth and true rounding agree."""
     once = JPEG(50)(grey)
-    assert rmse(JPEG(50, rounding="smooth")(once), JPEG(50)(once)) < 0.5 * rmse(JPEG(50, rounding="smooth")(grey), JPEG(50)(grey))
+    assert rmse(JPEG(50, rounding="smooth")(once), JPEG(50)(once)) < 0.5 * rmse(JPEG(50, rounding="smooth")(grey),
+                                                                                JPEG(50)(grey))
 
 
 def test_smooth_slope_is_1_on_average(slope):
@@ -236,8 +238,11 @@ def test_an_attack_goes_through_the_codec(lenet, digits):
 X = torch.full((1, 3, 8, 8), 0.5)
 
 
-@pytest.mark.parametrize("make", [lambda q: JPEG(q), lambda q: compress(X, q), tables], ids=["layer", "compress", "tables"])
-@pytest.mark.parametrize("quality, error", [(0, ValueError), (101, ValueError), (-5, ValueError), (50.0, TypeError), ("50", TypeError), (True, TypeError), (None, TypeError)])
+@pytest.mark.parametrize("make", [lambda q: JPEG(q), lambda q: compress(X, q), tables],
+                         ids=["layer", "compress", "tables"])
+@pytest.mark.parametrize("quality, error",
+                         [(0, ValueError), (101, ValueError), (-5, ValueError), (50.0, TypeError), ("50", TypeError),
+                          (True, TypeError), (None, TypeError)])
 def test_quality_outside_1_to_100(make, quality, error):
     with pytest.raises(error, match="quality.*1 to 100"):
         make(quality)
@@ -254,7 +259,8 @@ def test_unknown_rounding():
         JPEG(50, rounding="cubic")
 
 
-@pytest.mark.parametrize("codec", [lambda x: compress(x, 50), JPEG(50), JPEG(50, rounding="smooth")], ids=["compress", "layer", "smooth"])
+@pytest.mark.parametrize("codec", [lambda x: compress(x, 50), JPEG(50), JPEG(50, rounding="smooth")],
+                         ids=["compress", "layer", "smooth"])
 @pytest.mark.parametrize("x, error, words", [
     (torch.full((1, 2, 8, 8), 0.5), ValueError, "2 channels"),
     (torch.full((1, 4, 8, 8), 0.5), ValueError, "4 channels"),
@@ -280,8 +286,10 @@ def kernel():
     return jpeg_triton
 
 
-CASES = [((2, 1, 32, 32), False), ((2, 3, 32, 32), False), ((2, 3, 32, 32), True), ((1, 3, 50, 37), True), ((1, 3, 37, 50), False),
-         ((1, 1, 28, 28), True), ((2, 3, 3, 5), True), ((1, 3, 5, 3), True), ((1, 3, 1, 1), True), ((1, 1, 9, 70), False)]
+CASES = [((2, 1, 32, 32), False), ((2, 3, 32, 32), False), ((2, 3, 32, 32), True), ((1, 3, 50, 37), True),
+         ((1, 3, 37, 50), False),
+         ((1, 1, 28, 28), True), ((2, 3, 3, 5), True), ((1, 3, 5, 3), True), ((1, 3, 1, 1), True),
+         ((1, 1, 9, 70), False)]
 
 
 @pytest.mark.parametrize("shape, subsample", CASES)
@@ -309,12 +317,14 @@ def test_the_kernel_takes_bfloat16(shape, subsample, kernel, device):
     ours = kernel.round_trip(x.to(device), *tables(60), subsample=subsample).cpu()
     assert ours.dtype == torch.bfloat16
     wanted = compress(x.float(), 60, "4:2:0" if subsample else "4:4:4")
-    torch.testing.assert_close(ours.float(), wanted, rtol=2**-7, atol=0)  # the interpreter cuts the last bit off, a GPU rounds it
+    torch.testing.assert_close(ours.float(), wanted, rtol=2**-7,
+                               atol=0)  # the interpreter cuts the last bit off, a GPU rounds it
 
 
 def test_the_kernel_takes_images_that_are_not_contiguous(kernel, device):
     x = torch.rand(1, 20, 17, 3, generator=torch.Generator().manual_seed(7)).to(device).permute(0, 3, 1, 2)
-    torch.testing.assert_close(kernel.round_trip(x, *tables(50), subsample=True), kernel.round_trip(x.contiguous(), *tables(50), subsample=True))
+    torch.testing.assert_close(kernel.round_trip(x, *tables(50), subsample=True),
+                               kernel.round_trip(x.contiguous(), *tables(50), subsample=True))
 
 
 @pytest.mark.parametrize("x, words", [(X.double(), "float64"), (X.half(), "float16"), (X[:, :2], "2 channels")])
@@ -329,7 +339,9 @@ def test_the_twin_names_what_it_does_not_take():
 
 
 def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter):
-    """Three planes at once spill a little, less where pointers are aligned, as they are.  And no product with 510 is fused with a sum: the ties would be others than on a CPU."""
+    """Three planes at once spill a little, less where pointers are aligned, as they are.  And no product with 510 is
+    fused with a sum: the ties would be others than on a CPU.
+    """
     *sizes, fused = without_interpreter("""
         from advlens.kernels import jpeg_triton as k
 
@@ -347,10 +359,12 @@ def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter)
         products = [line for line in ptx.splitlines() if "0f43FF0000" in line]  # 510
         print(not products or any("fma" in line for line in products))
         """).split()
-    assert [int(size) <= limit for size, limit in zip(sizes, (256, 0, 0, 0) * 2, strict=True)] == [True] * 8 and fused == "False"
+    assert [int(size) <= limit for size,
+            limit in zip(sizes, (256, 0, 0, 0) * 2, strict=True)] == [True] * 8 and fused == "False"
 
 
-@pytest.mark.parametrize("channels, side", [(1, 130), (3, 130), (1, 12), (3, 12)], ids=["grey, threads", "colour, threads", "grey", "colour"])
+@pytest.mark.parametrize("channels, side", [(1, 130), (3, 130), (1, 12), (3, 12)],
+                         ids=["grey, threads", "colour, threads", "grey", "colour"])
 def test_images_keep_their_order_and_each_is_coded_alone(channels, side):
     x = torch.rand(5, channels, side, 140, generator=torch.Generator().manual_seed(0))
     assert (x[0, 0].numel() >= THREADED) == (side == 130)

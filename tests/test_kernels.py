@@ -8,10 +8,9 @@ import inspect
 
 import pytest
 import torch
-from conftest import SEED
 
 from advlens import hebbian, jpeg, kernels, layers
-
+from conftest import SEED
 
 EVERY = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 every_type = pytest.mark.parametrize("name, dtype", [
@@ -37,10 +36,14 @@ def test_the_kernel_is_chosen_on_a_gpu_for_the_types_that_it_takes(name, dtype, 
 
 # name -> its function, and arguments of one type
 CALLS = {
-    "jpeg": ("round_trip", lambda t, d: dict(x=torch.ones(1, 1, 8, 8).to(d, t), luminance=torch.ones(8, 8).to(d), chrominance=torch.ones(8, 8).to(d),
+    "jpeg": ("round_trip", lambda t,
+             d: dict(x=torch.ones(1, 1, 8, 8).to(d, t), luminance=torch.ones(8, 8).to(d),
+                     chrominance=torch.ones(8, 8).to(d),
                                              subsample=False)),
     "jsma": ("best_pair", lambda t, d: dict(a=torch.ones(1, 3).to(d, t), b=torch.ones(1, 3).to(d, t))),
-    "krotov_hopfield": ("update_", lambda t, d: dict(weights=torch.ones(3, 4, device=d), images=torch.ones(2, 4).to(d, t), p=2, k=2, delta=0.4, step=0.1)),
+    "krotov_hopfield": ("update_", lambda t,
+                        d: dict(weights=torch.ones(3, 4, device=d), images=torch.ones(2, 4).to(d, t), p=2, k=2,
+                                delta=0.4, step=0.1)),
     "pairwise": ("forward", lambda t, d: dict(v=torch.ones(1, 3).to(d, t), weight=torch.ones(2, 3).to(d, t))),
 }
 
@@ -91,7 +94,8 @@ def test_what_works_on_a_cpu_works_on_a_gpu(name, dtype, choose, monkeypatch):
 def test_kernel_and_twin_take_the_same_arguments(name):
     pytest.importorskip("triton", reason="needs Triton: pip install triton (Linux)")
     kernel, twin = (importlib.import_module(f"advlens.kernels.{name}{suffix}") for suffix in ("_triton", ""))
-    shared = [n for n, f in vars(kernel).items() if inspect.isfunction(f) and f.__module__ == kernel.__name__ and not n.startswith("_")
+    shared = [n for n, f in vars(kernel).items() if inspect.isfunction(f) and f.__module__ == kernel.__name__
+              and not n.startswith("_")
               and hasattr(twin, n)]
     assert shared, "the two modules have no function in common"
     for function in shared:

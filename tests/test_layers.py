@@ -10,10 +10,9 @@ from torch import nn
 
 from advlens import zoo
 from advlens.attacks import pgd
-from advlens.layers import Angular, BatchRenorm, ElasticSigmoid, PairwiseDifference, PatchPairwiseDifference, halved
 from advlens.inputs import frozen
 from advlens.kernels import pairwise
-
+from advlens.layers import Angular, BatchRenorm, ElasticSigmoid, PairwiseDifference, PatchPairwiseDifference, halved
 
 double = lambda *shape: torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
@@ -33,7 +32,8 @@ def test_elastic_sigmoid():
 def test_angular_is_the_formula():
     layer, a = Angular(5, 3, c=0.2).double(), double(4, 5)
     layer.bias.data.uniform_(-1, 1)
-    slow = torch.stack([torch.stack([w @ row / (w.norm() * row.norm() + 0.2) + b for w, b in zip(layer.weight, layer.bias)]) for row in a])
+    slow = torch.stack([torch.stack([w @ row / (w.norm() * row.norm() + 0.2) + b for w,
+                                     b in zip(layer.weight, layer.bias)]) for row in a])
     torch.testing.assert_close(layer(a), slow)
     assert torch.autograd.gradcheck(layer, a) and torch.autograd.gradgradcheck(layer, a)
 
@@ -98,7 +98,9 @@ def test_r_and_d_are_constants_of_the_gradient():
         layer(torch.randn(9, 2, dtype=torch.float64) * 2)
     x = (torch.randn(9, 2, dtype=torch.float64) * 2 + 0.3).requires_grad_()
     mean, std = x.mean(0), (x.var(0, correction=0) + layer.eps).sqrt()
-    r, d = (std / layer.running_std).clamp(1 / 3, 3).detach(), ((mean - layer.running_mean) / layer.running_std).clamp(-5, 5).detach()
+    r, d = (std / layer.running_std).clamp(1 / 3,
+                                           3).detach(), ((mean - layer.running_mean) / layer.running_std).clamp(-5,
+                                                                                                                5).detach()
     slow = (x - mean) / std * r + d
     weights = torch.randn_like(x)
     expected, = torch.autograd.grad((slow * weights).sum(), x)
@@ -121,7 +123,8 @@ def test_running_statistics_approach_those_of_the_data():
     layer = BatchRenorm(1, momentum=0.05)
     for _ in range(300):
         layer(torch.randn(64, 1) * 2 + 3)
-    assert layer.running_mean.item() == pytest.approx(3, abs=0.2) and layer.running_std.item() == pytest.approx(2, abs=0.2)
+    assert layer.running_mean.item() == pytest.approx(3, abs=0.2) and layer.running_std.item() == pytest.approx(2,
+                                                                                                                abs=0.2)
 
 
 # --- pairwise difference: the function ---------------------------------------------
@@ -155,7 +158,8 @@ def test_full_half_and_slow_are_one_layer(n, dtype, atol, tile, monkeypatch):
     torch.testing.assert_close(layer(v), slow(v, layer.weight, layer.bias), rtol=0, atol=atol)
     torch.testing.assert_close(half(v), layer(v), rtol=0, atol=atol)
     cotangent = torch.randn(5, 3, dtype=dtype)
-    gradients = [torch.autograd.grad(f(v), v, cotangent)[0] for f in (half, layer, lambda v: slow(v, layer.weight, layer.bias))]
+    gradients = [torch.autograd.grad(f(v), v, cotangent)[0]
+                 for f in (half, layer, lambda v: slow(v, layer.weight, layer.bias))]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=atol)
     torch.testing.assert_close(gradients[0], gradients[2], rtol=0, atol=atol)
 
@@ -174,8 +178,10 @@ def test_first_and_second_derivatives(n, full, tile, monkeypatch):
 def test_second_derivatives_where_only_one_side_is_wanted():
     """Frozen weights, as for pixel interactions, and constant inputs."""
     layer, v = PairwiseDifference(5, 2).double(), double(3, 5)
-    assert torch.autograd.gradgradcheck(lambda v: torch.func.functional_call(layer, {"weight": layer.weight.detach()}, v), v)
-    assert torch.autograd.gradgradcheck(lambda w: torch.func.functional_call(layer, {"weight": w}, v.detach()).pow(2), layer.weight)
+    assert torch.autograd.gradgradcheck(lambda v: torch.func.functional_call(layer, {"weight": layer.weight.detach()},
+                                                                             v), v)
+    assert torch.autograd.gradgradcheck(lambda w: torch.func.functional_call(layer, {"weight": w}, v.detach()).pow(2),
+                                        layer.weight)
 
 
 def test_a_third_derivative_is_refused():
@@ -241,13 +247,15 @@ def test_the_layers_build_a_net_that_trains_and_can_be_attacked(digits):
         descent.step()
     net.eval()
     assert (net(pooled).argmax(1) == some.labels).float().mean() > 0.8
-    adversarial = pgd(net, pooled[:10], some.labels[:10], eps=0.2, steps=5, loss="margin", generator=torch.Generator().manual_seed(0))
+    adversarial = pgd(net, pooled[:10], some.labels[:10], eps=0.2, steps=5, loss="margin",
+                      generator=torch.Generator().manual_seed(0))
     assert (net(adversarial).argmax(1) != some.labels[:10]).float().mean() > 0.5
 
 
 # --- half precision and the start ----------------------------------------------------
 
-SMALL = [lambda **g: Angular(6, 5, **g), lambda **g: PairwiseDifference(6, 5, **g), lambda **g: PairwiseDifference(6, 5, full=True, **g),
+SMALL = [lambda **g: Angular(6, 5, **g), lambda **g: PairwiseDifference(6, 5, **g),
+         lambda **g: PairwiseDifference(6, 5, full=True, **g),
          lambda **g: PatchPairwiseDifference(1, 3, 2, **g)]
 
 
@@ -274,7 +282,9 @@ PROPOSED = {
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", PROPOSED)
 def test_training_inside_autocast(name, dtype):
-    """The proposed layers between two linear ones, as `training.fit(bfloat16=True)` runs them: gradients as in float32."""
+    """The proposed layers between two linear ones, as `training.fit(bfloat16=True)` runs them: gradients as in
+    float32.
+    """
     net = nn.Sequential(nn.Linear(4, 6), PROPOSED[name](), nn.Linear(6, 3))
     x, cotangent = torch.randn(64, 4, requires_grad=True), torch.randn(64, 3)
     parameters = [x, *net.parameters()]
@@ -338,7 +348,8 @@ def peak(function) -> tuple[int, int]:
     """Bytes that were held at once beyond what was there before, and the largest single piece."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as record:
         function()
-    events = sorted((e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
+    events = sorted((e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"),
+                    key=lambda e: e.start_ns())
     changes = [e.nbytes() for e in events]
     return max(accumulate(changes)), max(changes)
 
@@ -350,9 +361,13 @@ def test_the_meter_sees_what_a_dense_layer_holds():
     assert peak(lambda: [float(torch.zeros(1000).sum()) for _ in range(50)])[0] < 10000
 
 
-@pytest.mark.parametrize("samples, n, out, full", [(400, 100, 2, False), (400, 100, 2, True), (64, 120, 1, False), (3000, 60, 1, False), (20, 200, 10, False)])
+@pytest.mark.parametrize("samples, n, out, full",
+                         [(400, 100, 2, False), (400, 100, 2, True), (64, 120, 1, False), (3000, 60, 1, False),
+                          (20, 200, 10, False)])
 def test_memory_is_linear(samples, n, out, full):
-    """Forward and backward together: at most 2 x (inputs + weights + outputs) beyond what was given, gradients included."""
+    """Forward and backward together: at most 2 x (inputs + weights + outputs) beyond what was given, gradients
+    included.
+    """
     layer, v = PairwiseDifference(n, out, full=full), torch.randn(samples, n, requires_grad=True)
     given = v.nbytes + layer.weight.nbytes + layer.bias.nbytes + 4 * samples * out
     extra, largest = peak(lambda: layer(v).sum().backward())
@@ -373,7 +388,8 @@ def test_double_backpropagation_is_linear_too():
     layer, v = PairwiseDifference(100, 2), torch.randn(400, 100, requires_grad=True)
     penalty = lambda: torch.autograd.grad(layer(v).sum(), v, create_graph=True)[0].pow(2).sum().backward()
     extra, largest = peak(penalty)
-    assert extra <= 4 * (v.nbytes + layer.weight.nbytes + 4 * 400 * 2) and largest < 400 * 100 ** 2  # 4 numbers for each given one
+    # 4 numbers for each given one
+    assert extra <= 4 * (v.nbytes + layer.weight.nbytes + 4 * 400 * 2) and largest < 400 * 100 ** 2
 
 
 def test_patches_are_linear_too():
@@ -396,7 +412,8 @@ def kernel():
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("samples, n, out", [(2, 2, 1), (33, 7, 3), (3, 10, 65), (2, 18, 2)])
 def test_kernel_equals_twin(samples, n, out, full, dtype, tolerance, kernel, device, monkeypatch):
-    for name, value in {"PROGRAMS": 3, "SAMPLES": 16, "PAIRS": 16}.items():  # the interpreter takes a millisecond for each program
+    for name, value in {"PROGRAMS": 3, "SAMPLES": 16,
+                        "PAIRS": 16}.items():  # the interpreter takes a millisecond for each program
         monkeypatch.setattr(kernel, name, value)
     draw = lambda *shape: torch.randn(*shape, device=device).to(dtype)
     v, weight, grad = draw(samples, n), draw(out, n, n) if full else draw(out, n * (n - 1) // 2), draw(samples, out)
@@ -411,7 +428,9 @@ def test_kernel_equals_twin(samples, n, out, full, dtype, tolerance, kernel, dev
 def test_kernel_gives_only_what_is_wanted_and_the_same_bits_again(kernel, device):
     v, weight, grad = (torch.randn(*shape, device=device) for shape in ((5, 6), (2, 15), (5, 2)))
     both = kernel.backward(grad, v, weight)
-    (to_v, nothing), (nothing_either, to_weight) = kernel.backward(grad, v, weight, True, False), kernel.backward(grad, v, weight, False, True)
+    (to_v, nothing), (nothing_either, to_weight) = kernel.backward(grad, v, weight, True, False), kernel.backward(grad,
+                                                                                                                  v,
+                                                                                                                  weight, False, True)
     assert nothing is None and nothing_either is None
     assert torch.equal(both[0], to_v) and torch.equal(both[1], to_weight)
 
@@ -464,8 +483,10 @@ def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter)
     (lambda: PatchPairwiseDifference(1, 2, 3)(torch.zeros(1, 2, 9, 9)), r"give \(N, 1, H, W\)"),
     (lambda: PatchPairwiseDifference(1, 2, 3, 0), "stride = 0; give at least 1"),
     (lambda: PatchPairwiseDifference(1, 2, 1), "have no pair"),
-    (lambda: halved(PairwiseDifference(3, 2)), "full = False, bias = True; give a layer made with full=True and a bias"),
-    (lambda: pairwise.forward(torch.zeros(2, 3), torch.zeros(4, 5)), r"weight has shape \(4, 5\) for 3 numbers; give \(out, 3\) or \(out, 3, 3\)"),
+    (lambda: halved(PairwiseDifference(3, 2)),
+     "full = False, bias = True; give a layer made with full=True and a bias"),
+    (lambda: pairwise.forward(torch.zeros(2, 3), torch.zeros(4, 5)),
+     r"weight has shape \(4, 5\) for 3 numbers; give \(out, 3\) or \(out, 3, 3\)"),
     (lambda: pairwise.forward(torch.zeros(2, 3), torch.zeros(0, 3)), r"weight has shape \(0, 3\)"),
     (lambda: pairwise.forward(torch.zeros(2, 3).half(), torch.zeros(4, 3).half()), "bfloat16, float32 or float64"),
     (lambda: pairwise.forward(torch.zeros(2, 3), torch.zeros(4, 3, device="meta")), "v is on cpu and weight on meta"),
@@ -478,7 +499,8 @@ def test_bad_input_gets_one_clear_error(call, message):
 def test_the_kernel_names_what_it_cannot_do(kernel):
     with pytest.raises(ValueError, match="v is torch.float64; the kernel takes torch.float32 or torch.bfloat16"):
         kernel.forward(torch.zeros(2, 3).double(), torch.zeros(4, 3).double())
-    with pytest.raises(ValueError, match="1,225,000,000 pairs of 35,000 numbers; the kernel knows at most 1,073,741,824"):
+    with pytest.raises(ValueError,
+                       match="1,225,000,000 pairs of 35,000 numbers; the kernel knows at most 1,073,741,824"):
         kernel.forward(torch.empty(2, 35_000, device="meta"), torch.empty(1, 35_000, 35_000, device="meta"))
 
 

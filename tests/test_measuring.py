@@ -69,7 +69,8 @@ def reference(tmp_path_factory):
 def dask():
     """The address of a local Dask cluster of two worker processes."""
     distributed = pytest.importorskip("distributed", reason="needs Dask: pip install 'advlens[dask]'")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
+                                  host="127.0.0.1") as cluster:
         yield cluster.scheduler_address.replace("tcp://", "dask://")
 
 
@@ -87,10 +88,12 @@ def measured(file):
 # --- the same numbers everywhere ------------------------------------------------------
 
 def test_the_values_hold_every_point(reference):
-    assert list(reference.values) == ["0.05", "0.1"] and all(list(by_seed) == ["0", "1", "2"] for by_seed in reference.values.values())
+    assert list(reference.values) == ["0.05", "0.1"] and all(list(by_seed) == ["0", "1", "2"]
+                                                             for by_seed in reference.values.values())
     sums = {value["sum"] for by_seed in reference.values.values() for value in by_seed.values()}
     assert len(sums) == 6, "the sums do not tell the points apart: this test shows nothing"
-    assert reference.seed == 7 and "digits" in reference.source and reference.seconds > 0 and "1 thread" in reference.device
+    assert (reference.seed == 7 and "digits" in reference.source and reference.seconds > 0
+            and "1 thread" in reference.device)
 
 
 def test_two_processes_give_the_same_bits(file, reference):
@@ -159,8 +162,10 @@ def test_points_of_another_library_net_or_data_set_are_not_taken(what, file, mon
 
 
 def test_a_worker_with_another_library_is_refused(file):
-    task = (str(file), "99-try", {"eps": 0.1, "seed": 0}, measuring.ingredients(str(file), ["digits test"]) | {"the library": "old", "torch": "1.0"})
-    with pytest.raises(RuntimeError, match="this worker has another version of the library, torch than the machine that asks"):
+    task = (str(file), "99-try", {"eps": 0.1, "seed": 0},
+            measuring.ingredients(str(file), ["digits test"]) | {"the library": "old", "torch": "1.0"})
+    with pytest.raises(RuntimeError,
+                       match="this worker has another version of the library, torch than the machine that asks"):
         measuring.run_point(*task)
     assert measured(file) == []
 
@@ -209,7 +214,8 @@ def test_a_cluster_that_does_not_answer_is_an_error_soon(monkeypatch):
     with socket.socket() as taken:  # bound and not listening: nobody answers
         taken.bind(("127.0.0.1", 0))
         began = time.monotonic()
-        with pytest.raises(ConnectionError, match=r"no Dask scheduler answers at tcp://127.0.0.1:\d+ within 1 s: start one"):
+        with pytest.raises(ConnectionError,
+                           match=r"no Dask scheduler answers at tcp://127.0.0.1:\d+ within 1 s: start one"):
             with measuring.workers(f"dask://127.0.0.1:{taken.getsockname()[1]}"):
                 pass
     assert time.monotonic() - began < 15

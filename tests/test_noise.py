@@ -27,13 +27,16 @@ def grey():
 
 
 @pytest.mark.parametrize("norm, kind, entry, size", [
-    ("linf", "signs", 0.1, 0.1), ("l2", "signs", 0.1 / 50 ** 0.5, 0.1), ("linf", "uniform", None, 0.1), ("l2", "uniform", None, 0.1)])
+    ("linf", "signs", 0.1, 0.1), ("l2", "signs", 0.1 / 50 ** 0.5, 0.1), ("linf", "uniform", None, 0.1),
+    ("l2", "uniform", None, 0.1)])
 def test_each_kind_of_noise_fills_its_ball(norm, kind, entry, size, grey):
-    d = torch.cat([noise(Bright(), grey, torch.ones(3, dtype=torch.int64), eps=0.1, norm=norm, kind=kind, draws=1, generator=g)[:1] - grey[:1]
+    d = torch.cat([noise(Bright(), grey, torch.ones(3, dtype=torch.int64), eps=0.1, norm=norm, kind=kind, draws=1,
+                         generator=g)[:1] - grey[:1]
                    for g in (torch.Generator().manual_seed(s) for s in range(40))])
     sizes = length(d, norm)
     assert sizes.max() <= size + 1e-9 and sizes.max() > 0.95 * size
-    assert abs(d.sign().mean()) < 0.1 and (d.amax(0) > 0).all() and (d.amin(0) < 0).all()  # 40 draws reach both sides of every pixel
+    # 40 draws reach both sides of every pixel
+    assert abs(d.sign().mean()) < 0.1 and (d.amax(0) > 0).all() and (d.amin(0) < 0).all()
     if entry is not None:
         torch.testing.assert_close(d.abs(), torch.full_like(d, entry), rtol=0, atol=1e-12)
     elif norm == "linf":
@@ -44,7 +47,8 @@ def test_each_kind_of_noise_fills_its_ball(norm, kind, entry, size, grey):
 def test_the_largest_margin_comes_back_where_no_draw_succeeds(targeted, grey):
     """And with more draws it only grows."""
     x, y = grey - 0.2, torch.full((3,), int(targeted))
-    brightness = [noise(Bright(), x, y, eps=0.05, draws=n, targeted=targeted, generator=start()).mean((1, 2, 3)) for n in range(1, 12)]
+    brightness = [noise(Bright(), x, y, eps=0.05, draws=n, targeted=targeted, generator=start()).mean((1, 2, 3))
+                  for n in range(1, 12)]
     assert all((b >= a).all() for a, b in zip(brightness, brightness[1:])) and brightness[-1][0] > brightness[0][0]
 
 
@@ -74,7 +78,8 @@ def test_each_image_has_its_own_eps(net, batch):
 
 
 @pytest.mark.parametrize("change, message", [
-    (dict(norm="l1"), "unknown norm 'l1'; known: linf, l2"), (dict(kind="salt"), "unknown kind 'salt'; known: signs, uniform"),
+    (dict(norm="l1"), "unknown norm 'l1'; known: linf, l2"),
+    (dict(kind="salt"), "unknown kind 'salt'; known: signs, uniform"),
     (dict(draws=0), "draws = 0; give at least 1"), (dict(eps=-0.1), "eps = -0.1"),
 ])
 def test_a_wrong_argument_gets_one_clear_error(change, message, net, batch):

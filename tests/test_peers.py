@@ -38,7 +38,8 @@ def case(request, digits):
 
 def with_foolbox(foolbox, attack, case, eps):
     model, x, y = case
-    return attack(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), x, foolbox.criteria.Misclassification(y), epsilons=eps)[1]
+    return attack(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), x, foolbox.criteria.Misclassification(y),
+                  epsilons=eps)[1]
 
 
 def assert_same_walk(attack, case, theirs, atol, **options):

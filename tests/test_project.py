@@ -43,7 +43,8 @@ def test_torch_and_numpy_carry_no_pin():
 
 def test_every_dependency_is_locked():
     extras = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"] + [r for extra in ("book", "test", "instructor", "download") for r in extras[extra]]
+    wanted = PROJECT["dependencies"] + [r for extra in ("book", "test", "instructor", "download")
+                                        for r in extras[extra]]
     assert {name(r) for r in wanted} <= names_in("main.txt", "torch.txt"), "run `make lock`"
     assert {name(r) for r in extras["bench"]} <= names_in("peers.txt")
 
@@ -60,10 +61,12 @@ def test_locks_hold_exact_versions_and_hashes(file):
 
 def test_the_makefile_holds_every_file_to_its_hash():
     """Constraints (-c) are not held to hashes, so only torch, and nothing else, is installed with them."""
-    lines = [line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "$(PIP)" in line and "lock/" in line]
+    lines = [line.strip() for line in (ROOT / "Makefile").read_text().splitlines() if "$(PIP)" in line
+             and "lock/" in line]
     assert [line for line in lines if "--require-hashes --no-deps -r lock/" not in line] == [
         "$(PIP) --progress-bar on -c lock/torch.txt torch"]
-    assert {re.search(r"lock/\w+\.txt", line)[0] for line in lines} == {"lock/main.txt", "lock/torch.txt", "lock/peers.txt"}
+    assert {re.search(r"lock/\w+\.txt", line)[0] for line in lines} == {"lock/main.txt", "lock/torch.txt",
+                                                                        "lock/peers.txt"}
 
 
 def test_environment_only_wraps_pyproject():
@@ -79,7 +82,8 @@ def test_the_address_stands_in_one_place():
     owner = re.escape(ADDRESS.rsplit("/", 1)[1])
     files = subprocess.run(["git", "ls-files", "*.py", "*.md", "*.ipynb", "*.cff", "*.toml", "*.yml"], cwd=ROOT,
                            capture_output=True, text=True, check=True).stdout.split()
-    wrong = [(path, found) for path in files for found in re.findall(rf"https://github\.com/[\w.-]+/{owner}", (ROOT / path).read_text())
+    wrong = [(path, found) for path in files
+             for found in re.findall(rf"https://github\.com/[\w.-]+/{owner}", (ROOT / path).read_text())
              if found != ADDRESS]
     assert files and not wrong
 
@@ -116,7 +120,8 @@ def setup_cell(path: Path) -> str:
     return next(c.source for c in jupytext.read(path).cells if c.cell_type == "code")
 
 
-SET_UP = [*CHAPTERS, *sorted((ROOT / "exercises").glob("[0-9]*.py")), *sorted((ROOT / "exercises" / "student").glob("*.ipynb")),
+SET_UP = [*CHAPTERS, *sorted((ROOT / "exercises").glob("[0-9]*.py")),
+          *sorted((ROOT / "exercises" / "student").glob("*.ipynb")),
           ROOT / "book" / "index.py"]
 
 
@@ -170,7 +175,8 @@ RANKS = (
 
 def test_every_module_has_a_rank():
     package = ROOT / "lib" / "advlens"
-    modules = {path.name.removesuffix(".py") for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    modules = {path.name.removesuffix(".py") for path in package.iterdir() if path.suffix == ".py"
+               or (path / "__init__.py").exists()}
     assert modules - {"__init__"} == set.union(*RANKS)
 
 

@@ -78,14 +78,16 @@ def numbers_by_hand(notebook) -> list[str]:
         else:
             texts += [(text, SHARE) for text in strings(cell.source)]
             about = cell.metadata.get("mystnb", {})
-            texts += [(about.get("image", {}).get("alt", ""), MEASURED), (about.get("figure", {}).get("caption", ""), MEASURED)]
+            texts += [(about.get("image", {}).get("alt", ""), MEASURED),
+                      (about.get("figure", {}).get("caption", ""), MEASURED)]
     return [f"{number!r} in {text.strip()[:60]!r}" for text, pattern in texts for number in typed(text, pattern)]
 
 
 def notebook(*sources, **metadata):
     """A made-up chapter: a source that starts with `#:` is prose, any other is code."""
     return nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_markdown_cell(source[2:]) if source.startswith("#:") else nbformat.v4.new_code_cell(source, metadata=metadata)
+        nbformat.v4.new_markdown_cell(source[2:]) if source.startswith("#:") else nbformat.v4.new_code_cell(source,
+                                                                                                            metadata=metadata)
         for source in sources])
 
 
@@ -99,8 +101,10 @@ def test_there_are_chapters_to_look_at():
 
 
 @pytest.mark.parametrize("prose", [
-    "LeNet has an accuracy of 97.3 % after this.", "It keeps 5% of them.", "about 40 per cent", "the accuracy is 0.973 now", "It falls to .52 at once.", "an accuracy of 97.3 now",
-    "**3 of 10** images", "12 images out of 500", "1,203 out of the 10,000 images", "16 points above the test accuracy", "The attack is 17 times faster.",
+    "LeNet has an accuracy of 97.3 % after this.", "It keeps 5% of them.", "about 40 per cent",
+    "the accuracy is 0.973 now", "It falls to .52 at once.", "an accuracy of 97.3 now",
+    "**3 of 10** images", "12 images out of 500", "1,203 out of the 10,000 images", "16 points above the test accuracy",
+    "The attack is 17 times faster.",
     "It took 12.5 seconds.", "First {cite}`unam2021` measured it. We find 41 %.", "An interval, 95 %, of accuracies",
 ])
 def test_a_number_typed_in_prose_is_found(prose):
@@ -115,17 +119,23 @@ def test_a_number_typed_in_a_string_is_found(code):
     assert numbers_by_hand(notebook(code))
 
 
-@pytest.mark.parametrize("about", [{"image": {"alt": "a curve that ends at 12 %"}}, {"figure": {"caption": "LeNet at 0.97."}}])
+@pytest.mark.parametrize("about",
+                         [{"image": {"alt": "a curve that ends at 12 %"}}, {"figure": {"caption": "LeNet at 0.97."}}])
 def test_a_number_typed_under_a_figure_is_found(about):
     assert numbers_by_hand(notebook("draw()", mystnb=about))
 
 
 @pytest.mark.parametrize("source", [
-    "#:At eps = 0.1 and eps = 8/255 we walk forty steps of 2/255.", "#:Images of 28 by 28 pixels, 61,706 parameters, chapters 13 to 15, in 2015.",
-    "#:The share is $0.5$ by symmetry: $$1 - 0.5 = 0.5.$$", "#:Write `0.1307` there.", "#:They report 98.79 % on the training set {cite}`marinelli`.",
-    "#:the 95 % interval of each", "#:3. **Think.** A colleague's net keeps 95 % under attack. What now?", "#:```python\nx = 0.5\n```",
-    "#:See [the second part](02_networks.html#v1.5).", "x = 0.5  # one half", 'card["test accuracy 95 %"]', 'print(f"{accuracy:.1%} of {n} images")',
-    'records.say("LeNet keeps {kept:.1%}.", kept=0.5)', 'widgets.predict("?", {"about 50 %": "Close.", "about 5 %": "No."}, "about 5 %")',
+    "#:At eps = 0.1 and eps = 8/255 we walk forty steps of 2/255.",
+    "#:Images of 28 by 28 pixels, 61,706 parameters, chapters 13 to 15, in 2015.",
+    "#:The share is $0.5$ by symmetry: $$1 - 0.5 = 0.5.$$", "#:Write `0.1307` there.",
+    "#:They report 98.79 % on the training set {cite}`marinelli`.",
+    "#:the 95 % interval of each", "#:3. **Think.** A colleague's net keeps 95 % under attack. What now?",
+    "#:```python\nx = 0.5\n```",
+    "#:See [the second part](02_networks.html#v1.5).", "x = 0.5  # one half", 'card["test accuracy 95 %"]',
+    'print(f"{accuracy:.1%} of {n} images")',
+    'records.say("LeNet keeps {kept:.1%}.", kept=0.5)',
+    'widgets.predict("?", {"about 50 %": "Close.", "about 5 %": "No."}, "about 5 %")',
     'records.verdict("A claim", source="unam2021", reported="97.3 %", measured=f"{a:.1%}", verdict="open", why="-")',
 ])
 def test_what_is_no_measurement_is_let_through(source):

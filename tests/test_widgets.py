@@ -26,7 +26,8 @@ EMBED = Path(__file__).parents[1] / "book/_static/vendor/html-manager/embed.js"
 def draw(eps, net="a"):
     """A figure in one colour that depends on both parameters, so that frames can be told apart."""
     fig = plt.figure(figsize=(2, 1), facecolor=(eps, 0.5, 0.2 if net == "a" else 0.8))
-    fig.patches.append(plt.Rectangle((0, 0), 1, 1, transform=fig.transFigure, color=(eps, 0.5, 0.2 if net == "a" else 0.8)))
+    fig.patches.append(plt.Rectangle((0, 0), 1, 1, transform=fig.transFigure,
+                                     color=(eps, 0.5, 0.2 if net == "a" else 0.8)))
     return fig
 
 
@@ -43,7 +44,8 @@ def two():
 
 
 def question(**other):
-    given = dict(question="Is 1 < 2?", options={"yes": "Count.", "no": "Count again: 1 & 2.", "never": "Never say never."}, answer="yes")
+    given = dict(question="Is 1 < 2?",
+                 options={"yes": "Count.", "no": "Count again: 1 & 2.", "never": "Never say never."}, answer="yes")
     return widgets.predict(**(given | other))
 
 
@@ -236,14 +238,16 @@ def page_with(folder, *boxes, **options):
     snippet = re.sub(r"<script[^>]*src=[^>]*></script>", "", embed_snippet(list(boxes), drop_defaults=False))
     style = (EMBED.parents[2] / "advlens-widgets.css").read_text()
     file = folder / "page.html"
-    file.write_text(f'<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>t</title><style>{style}</style>'
+    file.write_text('<!doctype html><meta charset="utf-8"><meta name="viewport" '
+                    f'content="width=device-width"><title>t</title><style>{style}</style>'
                     f'<body>{snippet}<script src="{EMBED.as_uri()}"></script>')
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(**options)
         problems = []
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: request.url.startswith(("file:", "data:", "blob:")) or problems.append(request.url))
+        page.on("request", lambda request: request.url.startswith(("file:", "data:", "blob:"))
+                or problems.append(request.url))
         page.goto(file.as_uri())
         page.wait_for_selector(".widget-radio, .noUi-handle")
         yield page

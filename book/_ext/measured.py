@@ -101,7 +101,8 @@ class ChapterStatus(Table):
             run = json.loads(file.read_text())
             values, made = run["values"], run["provenance"]
             versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
-            yield [page_link(page, self.env.docname), *texts(f"{made['date']}, commit {made['commit']}", f"{values['seconds']:.0f}",
+            yield [page_link(page, self.env.docname),
+                   *texts(f"{made['date']}, commit {made['commit']}", f"{values['seconds']:.0f}",
                                            values["cells"], "; ".join(values["data"]), f"{made['device']}; {versions}")]
 
 

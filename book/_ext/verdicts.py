@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from docutils import nodes
+from measured import chapters, row
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.osutil import relative_uri
 
-from measured import chapters, row
-
 BOX = '<div class="advlens-verdict"'
 MEANING = {
-    "confirmed": "measured again, and agrees", "not confirmed": "measured, and not found", "differs": "the direction agrees, the size does not",
+    "confirmed": "measured again, and agrees", "not confirmed": "measured, and not found",
+    "differs": "the direction agrees, the size does not",
     "corrected": "a formula, a count or a word was wrong", "open": "not decided here",
 }
 
@@ -67,7 +67,8 @@ def read(notebook: Path, page: str) -> list[Verdict]:
             html = "".join(output.get("data", {}).get("text/html", ""))
             if html.startswith(BOX):
                 badge, claim, source, reported, measured, why = Texts(html).found
-                found.append(Verdict(page, f"verdict-{len(found) + 1}", badge, claim, source.strip("()"), reported, measured, why))
+                found.append(Verdict(page, f"verdict-{len(found) + 1}", badge, claim, source.strip("()"), reported,
+                                     measured, why))
     return found
 
 

@@ -10,7 +10,8 @@ The map.  `from advlens import attacks, data, zoo` loads what it names; nothing 
     geometry      Lp balls: norm, project, steepest, random_point
     attacks       fgsm fgm bim pgd apgd . carlini_wagner ddn deepfool lbfgs fmn jsma . square hop_skip_jump one_pixel
                   noise . mask_image . BPDA EOT . strongest: functions (model, x, y, *, ...) -> images
-    evaluation    evaluate, accuracy, robust_accuracy, robust_curve, transfer, passes; paired, over_seeds, wilson_interval
+    evaluation    evaluate, accuracy, robust_accuracy, robust_curve, transfer, passes; paired, over_seeds,
+    wilson_interval
     audit         signs of a masked gradient
     certify       interval bounds, certified accuracy, randomised smoothing
     defences      adversarial training, logit pairing, distillation, gradient penalties: objectives for training.fit

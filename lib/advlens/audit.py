@@ -62,11 +62,13 @@ class Audit(NamedTuple):
         if self.passed:
             return "No sign of a masked gradient. That is no proof of robustness: it says that these attacks were not fooled."
         reasons = (f"- {f.reason}" for f in self.findings if not f.passed)
-        return "\n".join(["The gradient misleads at least one attack: the robustness that this attack measures is not to be believed.", *reasons])
+        return "\n".join(["The gradient misleads at least one attack: the robustness that this attack measures is not "
+                          "to be believed.", *reasons])
 
     def __str__(self) -> str:
         row = "{:<5}{:<33}{:>7}   {}".format
-        lines = [row("ok" if f.passed else "FLAG", f.name, f"{f.share.value:.1%}", f"{f.share.low:.1%} to {f.share.high:.1%}") for f in self.findings]
+        lines = [row("ok" if f.passed else "FLAG", f.name, f"{f.share.value:.1%}",
+                     f"{f.share.low:.1%} to {f.share.high:.1%}") for f in self.findings]
         attacks = ", ".join(f"{name} {share.value:.0%}" for name, share in self.success.items())
         n, threshold = self.findings[0].share.n, self.findings[0].threshold
         head = row("", "share of images where", "", f"95 % interval; FLAG: all of it above {threshold:.0%}")
@@ -75,19 +77,28 @@ class Audit(NamedTuple):
 
 # diagnostic -> what it means when it flags many images, and what to do next
 ADVICE = {
-    "two forward passes differ": "The model draws at random, so one gradient says little: attack EOT(model, transform, samples).",
+    "two forward passes differ":
+        "The model draws at random, so one gradient says little: attack EOT(model, transform, samples).",
     "margin gradient is 0": "The forward pass rounds or cuts the gradient away: attack BPDA(model, forward, backward).",
-    "cross-entropy gradient alone is 0": "In float32 the gradient of the cross-entropy is lost, its softmax is saturated: attack the margin or the log-odds (our \"ce\").",
-    "margin beats cross-entropy": "The success depends on the loss: report the attack on the margin or the log-odds, not the one on cross-entropy.",
-    "smaller logits beat the net's": "The size of the logits hides the gradient: divide them before the attack, or attack the margin.",
-    "one step beats many": "One step finds what many miss, so the gradient misleads along the way: use smaller steps, restarts, BPDA or EOT.",
-    "noise beats PGD": "Random noise finds what the gradient misses: the gradient does not point uphill. Use BPDA or an attack without gradients.",
-    "unbounded attack fails": "With eps = 1 every image is in reach, and PGD still fails: it is the attack that is weak, not the net that is strong.",
-    "transfer beats white box": "Another net's gradient finds what the model's own misses: attack by transfer, and look for what hides the gradient.",
+    "cross-entropy gradient alone is 0": "In float32 the gradient of the cross-entropy is lost, its softmax is "
+                                         "saturated: attack the margin or the log-odds (our \"ce\").",
+    "margin beats cross-entropy": "The success depends on the loss: report the attack on the margin or the log-odds, "
+                                  "not the one on cross-entropy.",
+    "smaller logits beat the net's":
+        "The size of the logits hides the gradient: divide them before the attack, or attack the margin.",
+    "one step beats many": "One step finds what many miss, so the gradient misleads along the way: use smaller steps, "
+                           "restarts, BPDA or EOT.",
+    "noise beats PGD": "Random noise finds what the gradient misses: the gradient does not point uphill. Use BPDA or "
+                       "an attack without gradients.",
+    "unbounded attack fails": "With eps = 1 every image is in reach, and PGD still fails: it is the attack that is "
+                              "weak, not the net that is strong.",
+    "transfer beats white box": "Another net's gradient finds what the model's own misses: attack by transfer, and "
+                                "look for what hides the gradient.",
 }
 
 
-def audit(model: Model, x: Tensor | Dataset, y: Tensor | None = None, *, eps: float | None = None, other: Model | None = None,
+def audit(model: Model, x: Tensor | Dataset, y: Tensor | None = None, *, eps: float | None = None,
+          other: Model | None = None,
           steps: int = 40, tolerance: float = 0.05, seed: int = 0) -> Audit:
     """Does this model only hide its gradient?  A set of diagnostics, which a net that was trained plainly passes.
 
@@ -115,7 +126,8 @@ def audit(model: Model, x: Tensor | Dataset, y: Tensor | None = None, *, eps: fl
         eps = median_eps(model, x, y)
     success, flagged = examine(model, x, y, eps, other, steps, seed)
     shares = {name: rate(images) for name, images in flagged.items()}
-    findings = tuple(Finding(name, share, tolerance, share.low <= tolerance, ADVICE[name]) for name, share in shares.items())
+    findings = tuple(Finding(name, share, tolerance, share.low <= tolerance, ADVICE[name]) for name,
+                     share in shares.items())
     return Audit(findings, {name: rate(images) for name, images in success.items()}, eps)
 
 
@@ -128,10 +140,12 @@ def examine(model: Model, x: Tensor, y: Tensor, eps: float, other: Model | None,
     net = Connected(model)
     generator = lambda: torch.Generator().manual_seed(seed)  # every attack starts alike: what differs is not luck
 
-    def pgd_fools(source: Model, loss: str = "margin", *, eps: float = eps, random_start: bool = True, first_success: bool = True) -> Tensor:
+    def pgd_fools(source: Model, loss: str = "margin", *, eps: float = eps, random_start: bool = True,
+                  first_success: bool = True) -> Tensor:
         """Which images (N,) fool the net after PGD on `source`."""
         device = device_of(source, x)
-        adversarial = pgd(source, x.to(device), y.to(device), eps=eps, steps=steps, loss=loss, random_start=random_start,
+        adversarial = pgd(source, x.to(device), y.to(device), eps=eps, steps=steps, loss=loss,
+                          random_start=random_start,
                           first_success=first_success, generator=generator())
         return fooled(net, adversarial.to(x.device), y)
 

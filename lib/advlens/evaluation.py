@@ -88,8 +88,10 @@ class Paired(NamedTuple):
     p: float
 
     def __str__(self) -> str:
-        return (f"Of {self.n:,} images only the first holds {self.only_a:,}, only the second {self.only_b:,}: a difference of "
-                f"{self.difference:+.1%} (95 %: {self.low:+.1%} to {self.high:+.1%}; exact McNemar test: p = {self.p:.2g}).")
+        return (f"Of {self.n:,} images only the first holds {self.only_a:,}, only the second {self.only_b:,}: a "
+                "difference of "
+                f"{self.difference:+.1%} (95 %: {self.low:+.1%} to {self.high:+.1%}; exact McNemar test: p = "
+                f"{self.p:.2g}).")
 
 
 class Seeds(NamedTuple):
@@ -137,13 +139,16 @@ def paired(a: Tensor, b: Tensor) -> Paired:
 
     for name, given in (("a", a), ("b", b)):
         if not isinstance(given, Tensor) or given.dtype != torch.bool:
-            raise TypeError(f"{name} is {given.dtype if isinstance(given, Tensor) else type(given).__name__}; give a bool tensor (N,)")
+            raise TypeError(f"{name} is {given.dtype if isinstance(given, Tensor) else type(given).__name__}; give a "
+                            "bool tensor (N,)")
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
-        raise ValueError(f"a and b have shapes {tuple(a.shape)} and {tuple(b.shape)}; give (N,) for the same images, at least one")
+        raise ValueError(f"a and b have shapes {tuple(a.shape)} and {tuple(b.shape)}; give (N,) for the same images, "
+                         "at least one")
     b = b.to(a.device)
     only_a, only_b, n = int((a & ~b).sum()), int((b & ~a).sum()), len(a)
     p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-    return Paired(n, only_a, only_b, (only_a - only_b) / n, -_upper(only_b, only_a, n), _upper(only_a, only_b, n), float(p))
+    return Paired(n, only_a, only_b, (only_a - only_b) / n, -_upper(only_b, only_a, n), _upper(only_a, only_b, n),
+                  float(p))
 
 
 def _upper(only_a: int, only_b: int, n: int) -> float:
@@ -161,7 +166,9 @@ def _upper(only_a: int, only_b: int, n: int) -> float:
 
 
 def over_seeds(values: Sequence[float]) -> Seeds:
-    """Mean and 95 % t interval of one number, measured once for each seed.  Raises ValueError for fewer than two, or NaN."""
+    """Mean and 95 % t interval of one number, measured once for each seed.  Raises ValueError for fewer than two, or
+    NaN.
+    """
     from scipy.stats import t
 
     values = tuple(float(value) for value in values)
@@ -177,7 +184,8 @@ def images_and_labels(x: Tensor | Dataset, y: Tensor | None) -> tuple[Tensor, Te
     """Images (N, C, H, W) and labels (N,), checked: from x and y, or from a Dataset in the place of both."""
     if isinstance(x, Dataset):
         if y is not None:
-            raise TypeError("x is a Dataset, which has its labels: leave y out, and give what follows by name (attack=..., eps=...)")
+            raise TypeError("x is a Dataset, which has its labels: leave y out, and give what follows by name "
+                            "(attack=..., eps=...)")
         x, y = x.images, x.labels
     check_images(x)
     check_labels(y, len(x))
@@ -221,7 +229,8 @@ def evaluate(model: Model, x: Tensor | Dataset, adversarial: Tensor, y: Tensor |
     check_logits(z, x, y)
     hit = z.argmax(1) == y
     d = adversarial - x
-    return Evaluation(hit if targeted else ~hit, *(geometry.norm(d, p) for p in ("l0", "l1", "l2", "linf")), margin(z, y))
+    return Evaluation(hit if targeted else ~hit, *(geometry.norm(d, p) for p in ("l0", "l1", "l2", "linf")),
+                      margin(z, y))
 
 
 @contextlib.contextmanager
@@ -285,7 +294,8 @@ def robust_curve(model: Model, x: Tensor | Dataset, y: Tensor | None = None, att
     return Curve(eps, [r.value for r in rates], [r.low for r in rates], [r.high for r in rates], len(y))
 
 
-def transfer(source: Model, target: Model, x: Tensor | Dataset, y: Tensor | None = None, attack: Attack | None = None, *,
+def transfer(source: Model, target: Model, x: Tensor | Dataset, y: Tensor | None = None, attack: Attack | None = None,
+             *,
              batch_size: int = 500, progress: bool = False) -> Rate:
     """Share of images that `target` classifies right, and still does after `attack(source, x, y)`.
 
@@ -309,7 +319,8 @@ def classified_right(model: Model, x: Tensor | Dataset, y: Tensor | None = None,
     return z.argmax(1) == y
 
 
-def _strike(model: Model, x: Tensor, y: Tensor, standing: Tensor, attack: Attack | None, batch_size: int, progress: bool) -> None:
+def _strike(model: Model, x: Tensor, y: Tensor, standing: Tensor, attack: Attack | None, batch_size: int,
+            progress: bool) -> None:
     """Attack the images that stand (N,), batch by batch, and clear the flag of those that fall."""
     if not callable(attack):
         raise TypeError(f"attack is {attack!r}; give a function (model, x, y) -> images")

@@ -69,7 +69,8 @@ def compress(images: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor
     tables(quality)  # raises
     _check(images, subsampling)
     work = torch.promote_types(images.dtype, torch.float32)  # in half precision a product with 255 loses levels
-    levels = (images.detach().to(work) * 255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous()  # (N, H, W, C)
+    levels = (images.detach().to(work) * 255).round().to("cpu", torch.uint8).permute(0, 2, 3,
+                                                                                     1).contiguous()  # (N, H, W, C)
     pixels = levels.numpy() if levels.shape[3] == 3 else levels[..., 0].numpy()
 
     def there_and_back(part: np.ndarray) -> np.ndarray:
@@ -85,7 +86,8 @@ def compress(images: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor
         coded = there_and_back(pixels)
     else:  # Pillow lets other threads run while it codes
         with ThreadPoolExecutor() as pool:
-            coded = np.concatenate(list(pool.map(there_and_back, np.array_split(pixels, min(len(pixels), os.cpu_count() or 1)))))
+            coded = np.concatenate(list(pool.map(there_and_back,
+                                                 np.array_split(pixels, min(len(pixels), os.cpu_count() or 1)))))
     return torch.from_numpy(coded).view(levels.shape).permute(0, 3, 1, 2).to(images).div(255).contiguous()
 
 

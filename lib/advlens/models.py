@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from advlens.layers import Normalize, RePU, Scale
 
-
 # Mean and standard deviation of the training images, per channel.
 # tests/test_models.py recomputes them from the data.
 MNIST_PIXELS = ([0.1307], [0.3081])

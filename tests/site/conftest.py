@@ -26,7 +26,8 @@ def site(tmp_path_factory) -> Path:
         assert (folder / "index.html").is_file(), f"ADVLENS_SITE={given} holds no index.html: run `make book`"
         return folder
     out = tmp_path_factory.mktemp("site")
-    build = subprocess.run([sys.executable, "-m", "jupyter_book.cli.main", "build", str(ROOT), "-W", "-n", "--keep-going", "--path-output", str(out)],
+    build = subprocess.run([sys.executable, "-m", "jupyter_book.cli.main", "build", str(ROOT), "-W", "-n",
+                            "--keep-going", "--path-output", str(out)],
                            capture_output=True, text=True)
     assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
     return out / "_build" / "html"

@@ -5,7 +5,6 @@ import json
 import sys
 
 import pytest
-
 from test_pages import ROOT
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -19,7 +18,8 @@ def data(tmp_path):
     folder = tmp_path / "book" / "data"
     for name in ("records", "checkpoints"):
         (folder / name).mkdir(parents=True)
-    record = {"values": {"lenet": {"accuracy": [0.99, 0.5], "8/255": 3, "a b": 1234567}}, "provenance": {"seconds": 2.5}}
+    record = {"values": {"lenet": {"accuracy": [0.99, 0.5], "8/255": 3, "a b": 1234567}},
+              "provenance": {"seconds": 2.5}}
     (folder / "records" / "03-curves.json").write_text(json.dumps(record))
     (folder / "checkpoints" / "lenet-mnist.json").write_text(json.dumps({"test accuracy": 0.9942}))
     return folder
@@ -56,7 +56,8 @@ def test_an_unknown_record_is_a_warning_of_the_build(data, tmp_path):
 
     (data.parent / "index.md").write_text("# Title\n\n{record}`03-curves: nothing`\n")
     with (tmp_path / "log").open("w+") as log:
-        app = Sphinx(str(data.parent), None, str(tmp_path / "out"), str(tmp_path / "trees"), "dummy", freshenv=True, status=None,
+        app = Sphinx(str(data.parent), None, str(tmp_path / "out"), str(tmp_path / "trees"), "dummy", freshenv=True,
+                     status=None,
                      warning=log, confoverrides={"extensions": ["myst_parser", "measured"]})
         app.build()
         log.seek(0)
@@ -68,8 +69,10 @@ def test_a_verdict_box_is_read_back(tmp_path):
     """The page of sources reads what records.verdict writes."""
     from advlens.course import records
 
-    box = records.verdict("Two < three & true.", source="marinelli", reported="r", measured="m", verdict="differs", why="w")
-    cells = [{"outputs": []}, {"outputs": [{"data": {"text/html": box.data}}, {"data": {"text/html": ["<p>no box</p>"]}}]}]
+    box = records.verdict("Two < three & true.", source="marinelli", reported="r", measured="m", verdict="differs",
+                          why="w")
+    cells = [{"outputs": []},
+             {"outputs": [{"data": {"text/html": box.data}}, {"data": {"text/html": ["<p>no box</p>"]}}]}]
     (tmp_path / "03_x.ipynb").write_text(json.dumps({"cells": cells}))
     assert verdicts.read(tmp_path / "03_x.ipynb", "chapters/03_x") == [
         verdicts.Verdict("chapters/03_x", "verdict-1", "differs", "Two < three & true.", "Marinelli", "r", "m", "w")]
@@ -86,7 +89,8 @@ def test_the_theme_still_loads_the_script_that_we_take_off():
 @pytest.mark.parametrize("folder", ["book/_static/vendor", "tests/site/axe"])
 def test_vendored_files_are_what_was_fetched(folder):
     sums = dict(reversed(line.split(maxsplit=1)) for line in (ROOT / folder / "SHA256SUMS").read_text().splitlines())
-    there = {f"./{p.relative_to(ROOT / folder).as_posix()}": p for p in (ROOT / folder).rglob("*") if p.is_file() and p.name != "SHA256SUMS"}
+    there = {f"./{p.relative_to(ROOT / folder).as_posix()}": p for p in (ROOT / folder).rglob("*") if p.is_file()
+             and p.name != "SHA256SUMS"}
     assert sums.keys() == there.keys()
     for name, path in there.items():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == sums[name], name

@@ -6,7 +6,6 @@ from urllib.parse import unquote, urljoin
 
 import pytest
 import yaml
-
 from test_pages import CONTENTS, READY, ROOT, watch
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
@@ -99,7 +98,8 @@ def test_search_finds_a_word(page, address):
     links = page.locator("#search-results ul.search li a")
     assert links.count() >= 3
     links.first.click()
-    assert "epsilon" in page.locator("article").inner_text().lower() or "eps" in page.locator("article").inner_text().lower()
+    assert ("epsilon" in page.locator("article").inner_text().lower()
+            or "eps" in page.locator("article").inner_text().lower())
 
 
 def test_a_dark_theme_can_be_chosen(page, address):

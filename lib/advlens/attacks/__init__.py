@@ -11,5 +11,6 @@ from advlens.attacks.lbfgs import lbfgs
 from advlens.attacks.one_pixel import one_pixel, one_pixel_exhaustive
 from advlens.attacks.universal import mask_image
 
-__all__ = ["BPDA", "EOT", "bim", "carlini_wagner", "ddn", "deepfool", "fgm", "fgsm", "fmn", "jsma", "lbfgs", "mask_image",
+__all__ = ["BPDA", "EOT", "bim", "carlini_wagner", "ddn", "deepfool", "fgm", "fgsm", "fmn", "jsma", "lbfgs",
+           "mask_image",
            "one_pixel", "one_pixel_exhaustive", "pgd"]

@@ -37,8 +37,10 @@ class _Walk(NamedTuple):
     used: Tensor    # (n,), queries
 
 
-def hop_skip_jump(model: nn.Module, x: Tensor, y: Tensor, *, norm: str = "l2", queries: int = 5000, targeted: bool = False,
-                  starts: Tensor | None = None, batch_size: int = 500, generator: torch.Generator | None = None) -> Tensor:
+def hop_skip_jump(model: nn.Module, x: Tensor, y: Tensor, *, norm: str = "l2", queries: int = 5000,
+                  targeted: bool = False,
+                  starts: Tensor | None = None, batch_size: int = 500,
+                  generator: torch.Generator | None = None) -> Tensor:
     """HopSkipJump: the nearest adversarial image, found from decisions alone.
 
     From an image that succeeds, each step goes straight towards x as far as the boundary,
@@ -56,7 +58,8 @@ def hop_skip_jump(model: nn.Module, x: Tensor, y: Tensor, *, norm: str = "l2", q
     Returns, for each image, the nearest success met; x itself where no start was found, and
     where x succeeds already.  Cost: at most `queries` forward passes an image, and one that looks at x.
     Raises TypeError or ValueError for input outside this contract.
-    Source: chen2020, algorithm 2.  Departures: a budget of queries in the place of a number of steps, and starts of every grain.
+    Source: chen2020, algorithm 2.  Departures: a budget of queries in the place of a number of steps, and starts of
+      every grain.
     """
     check_images(x)
     check_labels(y, len(x))
@@ -67,7 +70,8 @@ def hop_skip_jump(model: nn.Module, x: Tensor, y: Tensor, *, norm: str = "l2", q
     if starts is not None:
         check_images(starts, "starts")
         if starts.shape != x.shape:
-            raise ValueError(f"starts has shape {tuple(starts.shape)} for images of shape {tuple(x.shape)}; give one start for each image")
+            raise ValueError(f"starts has shape {tuple(starts.shape)} for images of shape {tuple(x.shape)}; give one "
+                             "start for each image")
         starts = starts.detach().to(x)
     x = x.detach()
     result, nearest = x.clone(), x.new_full((len(x),), torch.inf)
@@ -92,9 +96,12 @@ def hop_skip_jump(model: nn.Module, x: Tensor, y: Tensor, *, norm: str = "l2", q
                 break
             size = geometry.norm(walk.point - walk.x, norm)
             # The probes lie about as far from the boundary as the point itself may.
-            radius = torch.full_like(size, FIRST) if step == 1 else size * share * x[0].numel() ** (0.5 if norm == "l2" else 1)
+            radius = torch.full_like(size,
+                                     FIRST) if step == 1 else size * share * x[0].numel() ** (0.5 if norm == "l2"
+                                                                                              else 1)
             direction = _normal(wins, walk, norm, radius, probes, batch_size, generator)
-            walk = _jump(wins, walk._replace(used=walk.used + probes), direction, size / step ** 0.5, queries - _bisections(share))
+            walk = _jump(wins, walk._replace(used=walk.used + probes), direction, size / step ** 0.5,
+                         queries - _bisections(share))
             step += 1
     return result
 
@@ -104,7 +111,9 @@ def _start(wins: Wins, x: Tensor, y: Tensor, starts: Tensor | None, queries: int
     point, used = x.clone(), torch.zeros_like(y)
     rows = torch.arange(len(x), device=x.device)  # those that have none yet
     for k in range(min(TRIES, queries)):
-        random = _random_image(x, k, generator)  # also where no image needs it: what is drawn later must not depend on who is left
+        random = _random_image(x, k,
+                               # also where no image needs it: what is drawn later must not depend on who is left
+                               generator)
         if len(rows) == 0:
             continue
         tried = starts if k == 0 and starts is not None else random.expand(len(rows), *x.shape[1:])
@@ -126,12 +135,18 @@ def _random_image(like: Tensor, k: int, generator) -> Tensor:
 
 
 def _to_boundary(wins: Wins, walk: _Walk, norm: str, share: float, queries: int) -> _Walk:
-    """Each point moved towards x as far as it succeeds, by bisection: along the line ("l2"), or by shrinking a cube ("linf")."""
+    """Each point moved towards x as far as it succeeds, by bisection: along the line ("l2"), or by shrinking a cube
+    ("linf").
+    """
     d = walk.point - walk.x
-    low, high = torch.zeros_like(walk.used, dtype=d.dtype), torch.ones_like(walk.used, dtype=d.dtype)  # (n,), shares of the way; high succeeds
+    low, high = torch.zeros_like(walk.used, dtype=d.dtype), torch.ones_like(walk.used,
+                                                                            # (n,), shares of the way; high succeeds
+                                                                            dtype=d.dtype)
     used = walk.used.clone()
     size = geometry.norm(d, norm)
-    part = lambda share: walk.x + (d * geometry.per_sample(share, d) if norm == "l2" else geometry.project(d, share * size, "linf"))
+    part = lambda share: walk.x + (d * geometry.per_sample(share, d) if norm == "l2" else geometry.project(d,
+                                                                                                           share * size,
+                                                                                                           "linf"))
     for _ in range(_bisections(share)):
         rows = (used < queries).nonzero().squeeze(1)
         if len(rows) == 0:
@@ -145,14 +160,17 @@ def _to_boundary(wins: Wins, walk: _Walk, norm: str, share: float, queries: int)
 
 
 def _normal(wins: Wins, walk: _Walk, norm: str, radius: Tensor, probes: int, batch_size: int, generator) -> Tensor:
-    """The direction (n, C, H, W) into success: random directions, each with the sign of its answer less the mean answer."""
+    """The direction (n, C, H, W) into success: random directions, each with the sign of its answer less the mean
+    answer.
+    """
     signed, plain = torch.zeros_like(walk.x), torch.zeros_like(walk.x)
     hits = torch.zeros_like(radius)
     draw = torch.randn if norm == "l2" else torch.rand
     chunk = max(1, batch_size // len(walk.rows))
     for first in range(0, probes, chunk):
         # Drawn one by one: the numbers must not depend on how many images there are.
-        u = torch.cat([_draw((1, *walk.x.shape[1:]), walk.x, generator, draw) for _ in range(min(chunk, probes - first))])  # (b, C, H, W)
+        u = torch.cat([_draw((1, *walk.x.shape[1:]), walk.x, generator, draw)
+                       for _ in range(min(chunk, probes - first))])  # (b, C, H, W)
         if norm == "linf":
             u = 2 * u - 1
         u = u / geometry.per_sample(u.flatten(1).norm(dim=1), u)
@@ -166,18 +184,22 @@ def _normal(wins: Wins, walk: _Walk, norm: str, radius: Tensor, probes: int, bat
     mean = hits / probes
     one_sided = geometry.per_sample(mean.abs() == 1, plain)
     direction = torch.where(one_sided, signed, signed - geometry.per_sample(mean, plain) * plain)
-    return direction.sign() if norm == "linf" else direction / geometry.per_sample(geometry.norm(direction, "l2"), direction).clamp_min(1e-30)
+    return direction.sign() if norm == "linf" else direction / geometry.per_sample(geometry.norm(direction, "l2"),
+                                                                                   direction).clamp_min(1e-30)
 
 
 def _jump(wins: Wins, walk: _Walk, direction: Tensor, length: Tensor, queries: int) -> _Walk:
-    """Each point moved along its direction by the first of length, length / 2, length / 4 ... that succeeds; or left where it is."""
+    """Each point moved along its direction by the first of length, length / 2, length / 4 ... that succeeds; or left
+    where it is.
+    """
     point, used = walk.point.clone(), walk.used.clone()
     rows = torch.arange(len(point), device=point.device)
     for halving in range(HALVINGS):
         rows = rows[used[rows] < queries]
         if len(rows) == 0:
             break
-        tried = (walk.point[rows] + geometry.per_sample(length[rows] / 2 ** halving, point) * direction[rows]).clamp_(0, 1)
+        tried = (walk.point[rows] + geometry.per_sample(length[rows] / 2 ** halving, point) * direction[rows]).clamp_(0,
+                                                                                                                      1)
         success = wins(tried, walk.y[rows])
         used[rows] += 1
         point[rows[success]] = tried[success]

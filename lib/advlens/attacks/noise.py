@@ -60,7 +60,9 @@ def noise(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: 
 
 
 def score(logits: Tensor, y: Tensor, targeted: bool) -> tuple[Tensor, Tensor]:
-    """The margin that an attack makes large, (N,), away from y or into y when targeted; and which images succeed, (N,)."""
+    """The margin that an attack makes large, (N,), away from y or into y when targeted; and which images succeed,
+    (N,).
+    """
     value = margin(logits, y)
     return -value if targeted else value, (logits.argmax(1) == y) == targeted
 

@@ -70,7 +70,8 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm:
         for query in range(queries):
             if len(walk.rows) == 0:
                 break
-            point = propose(walk, _share(query - 1, queries if norm == "linf" else 10_000), generator) if query else start(walk, generator)
+            point = propose(walk, _share(query - 1, queries if norm == "linf" else 10_000),
+                            generator) if query else start(walk, generator)
             logits = forward(model, point)
             value, success = score(logits, walk.y, targeted)
             if targeted:  # ranks as the cross-entropy of the source: not only the class in front counts
@@ -164,7 +165,8 @@ def _terraces(height: int, width: int, like: Tensor) -> Tensor:
 
 def _window(like: Tensor, side: int, generator) -> tuple[slice | type(Ellipsis), ...]:
     """A random square inside the images, as an index."""
-    top, left = (int(torch.randint(length - side + 1, (), generator=generator, device=_home(generator))) for length in like.shape[2:])
+    top, left = (int(torch.randint(length - side + 1, (), generator=generator, device=_home(generator)))
+                 for length in like.shape[2:])
     return ..., slice(top, top + side), slice(left, left + side)
 
 

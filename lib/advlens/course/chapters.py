@@ -66,7 +66,8 @@ def execute(source: Path, *, standin: str = "never", timeout: int = 900):
     environment = {**os.environ, "ADVLENS_STANDIN": standin, "PYTHONWARNINGS": "ignore::DeprecationWarning"}
     code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code"]
     bar = tqdm(total=len(code), desc=source.stem, unit="cell")
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(source.parent)}},
+    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", coalesce_streams=True,
+                            resources={"metadata": {"path": str(source.parent)}},
                             on_cell_executed=lambda **_: bar.update())
     began = time.monotonic()
     with bar:
@@ -98,7 +99,9 @@ def normalise(notebook):
     # Links hang off nothing: order them by what they join.  What is left (progress bars) is dropped.
     links = [m for m in state if m not in order and state[m]["model_name"] in ("LinkModel", "DirectionalLinkModel")]
     ends = {m: re.findall(r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state[m]["state"])) for m in links}
-    for model in sorted(links, key=lambda m: (state[m]["model_name"], [order.index(e) if e in order else -1 for e in ends[m]])):
+    for model in sorted(links,
+                        key=lambda m: (state[m]["model_name"],
+                                       [order.index(e) if e in order else -1 for e in ends[m]])):
         visit(model)
     if state:
         kept = {model: state[model] for model in order}
@@ -115,8 +118,10 @@ def run(source: Path) -> float:
     part = target.with_suffix(".part")
     nbformat.write(notebook, part)
     os.replace(part, target)
-    measured = records.provenance(f"make run CHAPTER={source.stem.split('_')[0]}", source="; ".join(found), seed=None, seconds=seconds)
-    records.write(f"run-{source.stem}", {"seconds": round(seconds, 1), "data": found, "cells": len(notebook.cells)}, measured)
+    measured = records.provenance(f"make run CHAPTER={source.stem.split('_')[0]}", source="; ".join(found), seed=None,
+                                  seconds=seconds)
+    records.write(f"run-{source.stem}", {"seconds": round(seconds, 1), "data": found, "cells": len(notebook.cells)},
+                  measured)
     return seconds
 
 
@@ -129,9 +134,11 @@ def differences(stored, fresh) -> list[str]:
     """Where two runs differ: texts in anything, pictures by more than LARGEST or MEAN."""
     if cells(stored) != cells(fresh):
         return ["the pair is out of step: make run"]
-    pairs = {f"cell {i}": (a.get("outputs", []), b.get("outputs", [])) for i, (a, b) in enumerate(zip(stored.cells, fresh.cells))}
+    pairs = {f"cell {i}": (a.get("outputs", []), b.get("outputs", [])) for i,
+             (a, b) in enumerate(zip(stored.cells, fresh.cells))}
     pairs["widgets"] = stored.metadata.get("widgets", {}), fresh.metadata.get("widgets", {})
-    return [f"{where}: {what}" for where, pair in pairs.items() for what in _compare(*(json.dumps(o, sort_keys=True) for o in pair))]
+    return [f"{where}: {what}" for where, pair in pairs.items()
+            for what in _compare(*(json.dumps(o, sort_keys=True) for o in pair))]
 
 
 def _compare(stored: str, fresh: str):
@@ -153,7 +160,8 @@ def _distance(stored: str, fresh: str) -> tuple[float, float]:
     from PIL import Image
 
     def pixels(text: str):
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(text.replace("\\n", "")))).convert("RGBA"), dtype=float)
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(text.replace("\\n", "")))).convert("RGBA"),
+                          dtype=float)
 
     old, new = pixels(stored), pixels(fresh)
     if old.shape != new.shape:

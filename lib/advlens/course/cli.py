@@ -25,9 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     record = commands.add_parser("record", help="measure again what the book reports, and write data/records")
     record.add_argument("names", nargs="*", metavar="NAME", help="records or checkpoint-NAME; none: list them")
-    record.add_argument("--on", metavar="CLUSTER", help="dask://host:port, or ray: an existing cluster instead of this machine's cores")
-    record.add_argument("--jobs", type=int, metavar="N", help="processes on this machine (by default one for each core)")
-    record.add_argument("--with-changes", action="store_true", help="measure a checkout that has uncommitted changes; the record says so")
+    record.add_argument("--on", metavar="CLUSTER",
+                        help="dask://host:port, or ray: an existing cluster instead of this machine's cores")
+    record.add_argument("--jobs", type=int, metavar="N",
+                        help="processes on this machine (by default one for each core)")
+    record.add_argument("--with-changes", action="store_true",
+                        help="measure a checkout that has uncommitted changes; the record says so")
     record.set_defaults(run=_record)
 
     student = commands.add_parser("student", help="make the student release of every assignment")
@@ -53,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
 # --- doctor --------------------------------------------------------------------
 
 def _doctor() -> int:
-    lines = [line for check in (_python, _torch, _gpu, _triton, _torchvision, _data, _checkpoints, _chromium) for line in check()]
+    lines = [line for check in (_python, _torch, _gpu, _triton, _torchvision, _data, _checkpoints, _chromium)
+             for line in check()]
     for fine, found, remedy in lines:
         print(f"[{'ok' if fine else 'fix'}] {found}" + ("" if fine else f"\n      {remedy}"))
     return 0 if all(fine for fine, _, _ in lines) else 1
@@ -152,7 +156,8 @@ def _record(options) -> int:
                 print(f"{name}: test accuracy {card['test accuracy']:.2%}")
                 continue
             made = measuring.measure(name, measurements[name], run)
-            found = records.provenance(f"advlens record {name}", source=made.source, seed=made.seed, seconds=made.seconds, commit=commit)
+            found = records.provenance(f"advlens record {name}", source=made.source, seed=made.seed,
+                                       seconds=made.seconds, commit=commit)
             print(f"{name}: {records.write(name, made.values, found | {'device': made.device})}")
             measuring.forget(name)
     return 0

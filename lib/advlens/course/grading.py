@@ -90,7 +90,8 @@ def read_master(path: Path):
         cell.id = f"cell-{i:02d}"
         for key in ("lines_to_next_cell", "expected"):
             cell.metadata.pop(key, None)
-        cell.source = re.sub(r"\]\((expected/[\w.-]+\.png)\)", lambda link: f"]({_embedded(path.parent / link[1])})", cell.source)
+        cell.source = re.sub(r"\]\((expected/[\w.-]+\.png)\)", lambda link: f"]({_embedded(path.parent / link[1])})",
+                             cell.source)
     return notebook
 
 
@@ -170,7 +171,8 @@ def _submissions(folder: Path) -> dict[str, Path]:
     return {stem if stems.count(stem) == 1 else entry.name: entry for stem, entry in zip(stems, entries)}
 
 
-def _grade_one(student: str, entry: Path, assignment: str, release, course: Path, limits: dict, seconds: int) -> tuple[Result, str]:
+def _grade_one(student: str, entry: Path, assignment: str, release, course: Path, limits: dict,
+               seconds: int) -> tuple[Result, str]:
     """The result and the feedback page (HTML) of one submission.  Never raises: what goes wrong becomes the message."""
     points, machine = _points(release), _machine_graded(release)
     largest = sum(points[name] for name in machine)
@@ -181,7 +183,8 @@ def _grade_one(student: str, entry: Path, assignment: str, release, course: Path
         nbformat.write(notebook, submitted)
         scores, notes = _run_worker(course, assignment, limits, seconds)
         page = (course / "feedback" / STUDENT / assignment / f"{assignment}.html").read_text()
-        page = re.sub(r'<script src="https?://[^>]*>', "<script>", page)  # nbgrader's MathJax comes from a CDN: marks are nobody else's business
+        page = re.sub(r'<script src="https?://[^>]*>', "<script>",
+                      page)  # nbgrader's MathJax comes from a CDN: marks are nobody else's business
         total = sum(scores[name] for name in machine)
     except Ungraded as reason:
         message = str(reason)
@@ -189,14 +192,16 @@ def _grade_one(student: str, entry: Path, assignment: str, release, course: Path
         message = f"the grading failed ({type(error).__name__}: {_last_line(str(error))})"
     else:
         notes = [f"cell {name} was missing and was put back" for name in missing] + notes
-        notes += [f"{name}: to be marked by hand ({points[name]:g} points)" for name, value in scores.items() if value is None]
+        notes += [f"{name}: to be marked by hand ({points[name]:g} points)" for name,
+                  value in scores.items() if value is None]
         return Result(student, scores, total, largest, "; ".join(notes)), page
     return Result(student, dict.fromkeys(points, 0.0), 0.0, largest, message), _page(student, message)
 
 
 def _page(student: str, message: str) -> str:
     """A feedback page where nbgrader made none."""
-    return ("<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\"><title>Feedback</title><body style=\"font-family: sans-serif; margin: 3em\">"
+    return ("<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\"><title>Feedback</title><body "
+            "style=\"font-family: sans-serif; margin: 3em\">"
             f"<h1>{html.escape(student)}</h1><p>This submission could not be graded: {html.escape(message)}.</p>")
 
 
@@ -218,7 +223,8 @@ def _points(release) -> dict[str, float]:
 
 
 def _machine_graded(release) -> set[str]:
-    return {_exercise(grade_id) for grade_id, cell in _grade_cells(release).items() if not cell.metadata.nbgrader.solution}
+    return {_exercise(grade_id) for grade_id,
+            cell in _grade_cells(release).items() if not cell.metadata.nbgrader.solution}
 
 
 def _read(entry: Path, assignment: str):
@@ -235,7 +241,8 @@ def _read(entry: Path, assignment: str):
     if not path.is_file():
         raise Ungraded(f"{path.name} is not a file")
     if path.stat().st_size > LARGEST:
-        raise Ungraded(f"{path.name} has {path.stat().st_size / 1e6:.0f} MB, at most {LARGEST / 1e6:.0f} are read: clear its outputs and hand it in again")
+        raise Ungraded(f"{path.name} has {path.stat().st_size / 1e6:.0f} MB, at most {LARGEST / 1e6:.0f} are read: "
+                       "clear its outputs and hand it in again")
     content = path.read_bytes()
     if not content.strip():
         raise Ungraded(f"{path.name} is empty")
@@ -243,7 +250,8 @@ def _read(entry: Path, assignment: str):
         notebook = nbformat.reads(content.decode("utf-8"), 4)
         nbformat.validate(notebook, relax_add_props=True)
     except Exception as broken:  # not text, not JSON, no notebook: nbformat has many ways to say it
-        raise Ungraded(f"{path.name} is not a notebook ({type(broken).__name__}): save it from Jupyter or Colab as .ipynb") from broken
+        raise Ungraded(f"{path.name} is not a notebook ({type(broken).__name__}): save it from Jupyter or Colab "
+                       "as .ipynb") from broken
     return notebook
 
 
@@ -282,7 +290,8 @@ def _store(graded: list[tuple[Result, str]], out_folder: Path) -> None:
                 marks = ["" if r.scores[e] is None else f"{r.scores[e]:g}" for e in exercises]
                 table.writerow([r.student, *marks, f"{r.total:g}", f"{r.max:g}", r.message])
         _exchange(fresh / "feedback", out_folder / "feedback", fresh / "feedback.old")
-        _exchange(fresh / "scores.csv", out_folder / "scores.csv", out_folder / "scores.previous.csv")  # it may hold marks given by hand
+        _exchange(fresh / "scores.csv", out_folder / "scores.csv",
+                  out_folder / "scores.previous.csv")  # it may hold marks given by hand
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -302,7 +311,9 @@ def _exchange(new: Path, place: Path, old: Path) -> None:
 # --- one submission in its own process ---------------------------------------------------
 
 def _run_worker(course: Path, assignment: str, limits: dict, seconds: int) -> tuple[dict, list[str]]:
-    """Run nbgrader on the course folder in a new session; end everything it started; read the scores and notes it found."""
+    """Run nbgrader on the course folder in a new session; end everything it started; read the scores and notes it
+    found.
+    """
     mark = uuid.uuid4().hex
     command = [sys.executable, "-m", "advlens.course.grading", str(course), assignment, json.dumps(limits)]
     with open(course / "log.txt", "wb") as log:
@@ -325,14 +336,16 @@ def _run_worker(course: Path, assignment: str, limits: dict, seconds: int) -> tu
 def _environment(course: Path, mark: str) -> dict[str, str]:
     """Little of our own environment: no tokens, no home folder, no real data."""
     return {name: os.environ[name] for name in KEPT if name in os.environ} | {
-        "HOME": str(course), "TMPDIR": str(course), "MPLCONFIGDIR": str(course / "matplotlib"), "CUDA_VISIBLE_DEVICES": "",
+        "HOME": str(course), "TMPDIR": str(course), "MPLCONFIGDIR": str(course / "matplotlib"),
+        "CUDA_VISIBLE_DEVICES": "",
         "ADVLENS_STANDIN": "always", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", MARK: mark}
 
 
 def _warm_up(course: Path) -> None:
     """Let matplotlib list the fonts once, not once for each submission."""
     (course / "matplotlib").mkdir()
-    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], env=_environment(course, "warm-up"), capture_output=True)
+    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], env=_environment(course, "warm-up"),
+                   capture_output=True)
 
 
 def _end(worker: subprocess.Popen, mark: str) -> None:
@@ -369,7 +382,8 @@ def _worker(course: Path, assignment: str, limits: dict) -> None:
     _limit_resources(limits["gigabytes"])
     from nbgrader.converters import Autograde
 
-    steps = [_execute_class() if step.__name__ == "Execute" else step for step in Autograde.autograde_preprocessors.default()]
+    steps = [_execute_class() if step.__name__ == "Execute" else step
+             for step in Autograde.autograde_preprocessors.default()]
     waiting = {"timeout": limits["cell_seconds"], "startup_timeout": SET_UP, "iopub_timeout": SET_UP}
     api = _nbgrader(course, Execute=waiting, Autograde={"autograde_preprocessors": steps})
     done = api.autograde(assignment, STUDENT)

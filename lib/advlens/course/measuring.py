@@ -42,7 +42,9 @@ def only(results: list[Result]) -> Any:
 
 
 def nested(*keys: str) -> Callable[[list[Result]], dict]:
-    """Values in dictionaries in dictionaries, by these entries of the point: nested("net", "attack")(...)["lenet"]["pgd"]."""
+    """Values in dictionaries in dictionaries, by these entries of the point: nested("net",
+    "attack")(...)["lenet"]["pgd"].
+    """
     def gather(results: list[Result]) -> dict:
         values: dict = {}
         for point, value in results:
@@ -89,10 +91,13 @@ def device() -> str:
 # --- where measurements stand ---------------------------------------------------
 
 def registry() -> dict[str, Path]:
-    """The file of every record's measurement, relative to the checkout.  Raises FileNotFoundError outside a checkout."""
+    """The file of every record's measurement, relative to the checkout.  Raises FileNotFoundError outside a
+    checkout.
+    """
     folder = _checkout() / "measurements"
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is missing: measurements stand in a checkout of the repository, not in the installed package")
+        raise FileNotFoundError(f"{folder} is missing: measurements stand in a checkout of the repository, not in the "
+                                "installed package")
     files = [path.relative_to(_checkout()) for path in sorted(folder.glob("*.py"))]
     return {name: file for file in files for name in load(str(file))[0]}
 
@@ -122,7 +127,8 @@ def _sha256(*parts: bytes) -> str:
 
 def _library() -> str:
     package = Path(__file__).parents[1]
-    return _sha256(*(part for path in sorted(package.rglob("*.py")) for part in (str(path.relative_to(package)).encode(), path.read_bytes())))
+    return _sha256(*(part for path in sorted(package.rglob("*.py"))
+                     for part in (str(path.relative_to(package)).encode(), path.read_bytes())))
 
 
 LIBRARY = _library()  # at the import, like the code: a worker that runs on after an update is noticed
@@ -130,7 +136,8 @@ LIBRARY = _library()  # at the import, like the code: a worker that runs on afte
 
 @lru_cache
 def _checkpoints() -> str:
-    return _sha256(*(part for path in sorted((data_folder() / "checkpoints").glob("*.safetensors")) for part in (path.name.encode(), path.read_bytes())))
+    return _sha256(*(part for path in sorted((data_folder() / "checkpoints").glob("*.safetensors"))
+                     for part in (path.name.encode(), path.read_bytes())))
 
 
 @lru_cache
@@ -141,9 +148,12 @@ def _data(name: str) -> tuple[str, str]:
 
 
 def ingredients(file: str, names: Sequence[str]) -> dict[str, str]:
-    """All that decides a point's numbers besides the point: digests of code, trained nets and data, versions of packages."""
+    """All that decides a point's numbers besides the point: digests of code, trained nets and data, versions of
+    packages.
+    """
     found = {"the measurement": load(file)[1], "the library": LIBRARY, "the checkpoints": _checkpoints()}
-    return found | {package: version(package).split("+")[0] for package in ("torch", "numpy")} | {name: _data(name)[1] for name in names}
+    return found | {package: version(package).split("+")[0] for package in ("torch", "numpy")} | {name: _data(name)[1]
+                                                                                                  for name in names}
 
 
 # --- one point ------------------------------------------------------------------------
@@ -152,7 +162,9 @@ _turn = threading.Lock()  # training borrows torch's global random numbers, so t
 
 
 def run_point(file: str, name: str, point: dict, expected: dict[str, str]) -> dict:
-    """Measure one point, here; on a worker this is all that arrives there.  Its value has been through JSON, as when it is kept."""
+    """Measure one point, here; on a worker this is all that arrives there.  Its value has been through JSON, as when it
+    is kept.
+    """
     with _turn, _one_thread():
         os.environ["ADVLENS_STANDIN"] = "never"  # a record is about real data
         grid = load(file)[0][name]
@@ -198,7 +210,8 @@ def workers(on: str | None = None, jobs: int | None = None) -> Iterator[Runner]:
             check_at_least_one(jobs=jobs)
         yield partial(_locally, jobs=jobs)
     elif jobs is not None:
-        raise ValueError(f"jobs = {jobs} counts processes on this machine; how many points {on} runs at once is decided by its workers")
+        raise ValueError(f"jobs = {jobs} counts processes on this machine; how many points {on} runs at once is "
+                         "decided by its workers")
     elif on == "ray":
         with _ray() as runner:
             yield runner
@@ -213,7 +226,8 @@ def _locally(tasks: list[Task], jobs: int | None) -> Iterable[dict]:
     import joblib
 
     jobs = min(jobs or joblib.cpu_count(), len(tasks))
-    return joblib.Parallel(jobs, batch_size=1, return_as="generator_unordered")(joblib.delayed(run_point)(*task) for task in tasks)
+    return joblib.Parallel(jobs, batch_size=1, return_as="generator_unordered")(joblib.delayed(run_point)(*task)
+                                                                                for task in tasks)
 
 
 @contextlib.contextmanager
@@ -225,7 +239,8 @@ def _dask(address: str) -> Iterator[Runner]:
     try:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, asyncio.TimeoutError) as error:
-        raise ConnectionError(f"no Dask scheduler answers at {address} within {PATIENCE} s: start one with `dask scheduler`, or mend the address") from error
+        raise ConnectionError(f"no Dask scheduler answers at {address} within {PATIENCE} s: start one with `dask "
+                              "scheduler`, or mend the address") from error
 
     def run(tasks: list[Task]) -> Iterator[dict]:
         # pure=False: the scheduler must not answer with what it remembers of an earlier run
@@ -243,7 +258,8 @@ def _dask(address: str) -> Iterator[Runner]:
         if not threads:
             print(f"{address} has no worker yet: the points wait for one", file=sys.stderr)
         if any(count > 1 for count in threads.values()):
-            print("a worker has several threads, which take turns: start workers with --nthreads 1, one for each core or GPU", file=sys.stderr)
+            print("a worker has several threads, which take turns: start workers with --nthreads 1, one for each "
+                  "core or GPU", file=sys.stderr)
         yield run
 
 
@@ -257,11 +273,13 @@ def _ray() -> Iterator[Runner]:
         try:
             ray.init(address="auto", log_to_driver=False)
         except ConnectionError as error:
-            raise ConnectionError("no Ray cluster runs here: start one with `ray start --head`, or name it in RAY_ADDRESS") from error
+            raise ConnectionError("no Ray cluster runs here: start one with `ray start --head`, or name it in "
+                                  "RAY_ADDRESS") from error
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
 
     def run(tasks: list[Task]) -> Iterator[dict]:
-        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(run_point)  # again when a worker dies, not when it raises
+        remote = ray.remote(num_cpus=1, num_gpus=gpus,
+                            max_retries=3)(run_point)  # again when a worker dies, not when it raises
         waiting = [remote.remote(*task) for task in tasks]
         try:
             while waiting:
@@ -297,13 +315,16 @@ def measure(name: str, file: Path | str, run: Runner | None = None, *, progress:
     left = {path: point for path, point in kept.items() if not path.exists()}
     bar = tqdm(desc=name, total=len(kept), initial=len(kept) - len(left), unit="point", disable=not progress)
     with bar:
-        for result in (run or partial(_locally, jobs=None))([(file, name, point, expected) for point in left.values()]) if left else ():
+        for result in (run
+                       or partial(_locally, jobs=None))([(file, name, point, expected)
+                                                         for point in left.values()]) if left else ():
             _keep(_kept_at(name, result["point"], expected), result)
             bar.update()
     results = [json.loads(path.read_text()) for path in kept]
     return Measured(grid.gather([(result["point"], result["value"]) for result in results]),
                     "; ".join(dict.fromkeys(_data(part)[0] for part in grid.data)), grid.seed,
-                    sum(result["seconds"] for result in results), "; ".join(dict.fromkeys(result["device"] for result in results)))
+                    sum(result["seconds"] for result in results),
+                    "; ".join(dict.fromkeys(result["device"] for result in results)))
 
 
 def forget(name: str) -> None:

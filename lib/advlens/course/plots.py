@@ -30,7 +30,8 @@ STYLE = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 11,
     "axes.titlesize": 11, "axes.labelsize": 11, "xtick.labelsize": 10, "ytick.labelsize": 10, "legend.fontsize": 10,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e4e4", "axes.axisbelow": True,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e4e4",
+    "axes.axisbelow": True,
     "lines.linewidth": 1.8, "lines.markersize": 5, "legend.frameon": False,
     "image.interpolation": "nearest", "image.cmap": "gray",
 }
@@ -62,7 +63,8 @@ LOOKS = {
     "pgd-l2": Look("PGD, L2", "#56B4E9", "P", (0, (5, 1))),
 }
 # For curves that are neither a net nor an attack: several runs, several settings.
-OTHERS = [look for name, look in LOOKS.items() if name in ("lenet", "mnist_resnet", "fully_connected", "cifar_net", "vgg_blocks")]
+OTHERS = [look for name,
+          look in LOOKS.items() if name in ("lenet", "mnist_resnet", "fully_connected", "cifar_net", "vgg_blocks")]
 
 
 def use_style() -> None:
@@ -148,7 +150,8 @@ def noise(ax: Axes, d: Tensor, limit: float | None = None) -> None:
     ax.spines[:].set(visible=True, color="#c8c8c8", linewidth=0.8)  # where 0 is white, the edge must still show
 
 
-def attack(x: Tensor, adversarial: Tensor, probabilities_before: Tensor, probabilities_after: Tensor, classes: Sequence[str], *,
+def attack(x: Tensor, adversarial: Tensor, probabilities_before: Tensor, probabilities_after: Tensor,
+           classes: Sequence[str], *,
            magnify: float | None = None, source: str | None = None) -> Figure:
     """One row per image: clean | noise | adversarial | confidences before and after.
 
@@ -173,7 +176,8 @@ def attack(x: Tensor, adversarial: Tensor, probabilities_before: Tensor, probabi
         attacked.set_title(_said(after, classes, "attacked" if i == 0 else ""), fontsize=10)
         _confidences(bars, before, after, classes, shown)
         if i == 0:
-            bars.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2, handlelength=1, columnspacing=1, borderaxespad=0.1)
+            bars.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2, handlelength=1, columnspacing=1,
+                        borderaxespad=0.1)
     axes[-1, 3].set_xlabel("probability", fontsize=10)
     return finish(fig, source)
 
@@ -209,12 +213,14 @@ def _bare(ax: Axes) -> None:
 
 
 def _frame(ax: Axes, right: bool) -> None:
-    ax.spines[:].set(visible=True, color=RIGHT if right else WRONG, linewidth=2.5, linestyle="-" if right else (0, (2, 1)), capstyle="butt")
+    ax.spines[:].set(visible=True, color=RIGHT if right else WRONG, linewidth=2.5,
+                     linestyle="-" if right else (0, (2, 1)), capstyle="butt")
 
 
 # --- numbers -------------------------------------------------------------------
 
-def curves(curves: dict[str, Curve], *, xlabel: str = "eps (pixel units of [0, 1])", source: str | None = None, ax: Axes | None = None) -> Figure:
+def curves(curves: dict[str, Curve], *, xlabel: str = "eps (pixel units of [0, 1])", source: str | None = None,
+           ax: Axes | None = None) -> Figure:
     """Accuracy against eps, one line per entry, with its 95 % interval as a band.
 
     A key that names a net or an attack gets its fixed look; any other key is printed as it is.
@@ -260,8 +266,10 @@ def confusion(matrix: Tensor, classes: Sequence[str], *, source: str | None = No
     ax.imshow(wrong / np.maximum(wrong.max(), 1), cmap="Oranges", vmin=0, vmax=2)  # 2: dark text stays readable
     for (i, j), count in np.ndenumerate(counts):
         if count:
-            ax.text(j, i, f"{int(count)}", ha="center", va="center", fontsize=10, color=INK, fontweight="bold" if i == j else "normal")
-    ax.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 3 else 0, ha="right" if max(map(len, classes)) > 3 else "center")
+            ax.text(j, i, f"{int(count)}", ha="center", va="center", fontsize=10, color=INK,
+                    fontweight="bold" if i == j else "normal")
+    ax.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 3 else 0,
+                  ha="right" if max(map(len, classes)) > 3 else "center")
     ax.set_yticks(range(len(classes)), classes)
     ax.set(xlabel="predicted class", ylabel="true class")
     ax.grid(False)
@@ -288,11 +296,13 @@ def _signed_map(n: int = 257) -> ListedColormap:
     blue, orange = np.array([-0.045, -0.13]), np.array([0.10, 0.10])  # a, b of the two ends
     lightness = 0.985 - 0.50 * np.abs(t)
     lab = np.hstack([lightness, np.abs(t) * np.where(t < 0, blue, orange)])
-    lms = (lab @ np.array([[1, 1, 1], [0.3963377774, -0.1055613458, -0.0894841775], [0.2158037573, -0.0638541728, -1.2914855480]])) ** 3
+    lms = (lab @ np.array([[1, 1, 1], [0.3963377774, -0.1055613458, -0.0894841775],
+                           [0.2158037573, -0.0638541728, -1.2914855480]])) ** 3
     linear = lms @ np.array([[4.0767416621, -1.2684380046, -0.0041960863], [-3.3077115913, 2.6097574011, -0.7034186147],
                              [0.2309699292, -0.3413193965, 1.7076147010]])
     linear = linear.clip(0, 1)
-    return ListedColormap(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055), name="signed")
+    return ListedColormap(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055),
+                          name="signed")
 
 
 SIGNED = _signed_map()

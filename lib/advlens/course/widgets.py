@@ -33,12 +33,15 @@ def explore(draw: Callable[..., Figure], *, alt: Callable[..., str], caption: st
     >>> widgets.explore(draw, alt=describe, caption="...", eps=[0.0, 0.1, 0.2])  # doctest: +SKIP
     """
     if not 1 <= len(values) <= 2:
-        raise ValueError(f"explore has {len(values)} parameters {sorted(values)}; give one or two, each with a list of values")
-    choices = {name: dict(given) if isinstance(given, Mapping) else {_printed(v): v for v in given} for name, given in values.items()}
+        raise ValueError(f"explore has {len(values)} parameters {sorted(values)}; give one or two, each with a list "
+                         "of values")
+    choices = {name: dict(given) if isinstance(given, Mapping) else {_printed(v): v for v in given} for name,
+               given in values.items()}
     sizes = [len(options) for options in choices.values()]
     for name, options in choices.items():
         if not options or len(options) != len(values[name]):
-            raise ValueError(f"parameter {name!r} has the values {values[name]!r}; give at least one, and no label twice")
+            raise ValueError(f"parameter {name!r} has the values {values[name]!r}; give at least one, and no "
+                             "label twice")
     if (total := sizes[0] * sizes[-1] if len(sizes) == 2 else sizes[0]) > MAX_FRAMES:
         raise ValueError(f"{total} frames; a page carries at most {MAX_FRAMES}: give fewer values")
 
@@ -46,10 +49,13 @@ def explore(draw: Callable[..., Figure], *, alt: Callable[..., str], caption: st
               for combination in product(*(options.values() for options in choices.values()))
               for chosen in [dict(zip(choices, combination))]]
     if (weight := sum(map(len, frames))) > MAX_BYTES:
-        raise ValueError(f"the frames weigh {weight:,} bytes; at most {MAX_BYTES:,}: draw smaller figures or fewer of them")
+        raise ValueError(f"the frames weigh {weight:,} bytes; at most {MAX_BYTES:,}: draw smaller figures or "
+                         "fewer of them")
 
-    sliders = [ipywidgets.SelectionSlider(options=list(options), index=len(options) // 2, description=name.replace("_", " "),
-                                          style={"description_width": "initial"}, layout={"width": "100%", "max_width": "30em"})
+    sliders = [ipywidgets.SelectionSlider(options=list(options), index=len(options) // 2,
+                                          description=name.replace("_", " "),
+                                          style={"description_width": "initial"},
+                                          layout={"width": "100%", "max_width": "30em"})
                for name, options in choices.items()]
     picture = _switched(frames, sliders)
     box = ipywidgets.VBox([*sliders, picture, ipywidgets.HTML(f'<p class="advlens-caption">{escape(caption)}</p>')])
@@ -64,12 +70,14 @@ def predict(question: str, options: Mapping[str, str], answer: str):
     answer that is not one of them.
     """
     if len(options) < 2 or answer not in options:
-        raise ValueError(f"answer {answer!r} must be one of at least two options; given: {', '.join(map(repr, options)) or 'none'}")
+        raise ValueError(f"answer {answer!r} must be one of at least two options; given: "
+                         f"{', '.join(map(repr, options)) or 'none'}")
     replies = []
     for text, feedback in options.items():
         right = text == answer
         verdict = "Right." if right else "Not quite."
-        replies.append(f'<p class="advlens-feedback advlens-{"right" if right else "wrong"}"><strong>{verdict}</strong> {escape(feedback)}</p>')
+        replies.append('<p class="advlens-feedback '
+                       f'advlens-{"right" if right else "wrong"}"><strong>{verdict}</strong> {escape(feedback)}</p>')
     choice = ipywidgets.RadioButtons(options=list(options), index=None, layout={"width": "auto"})
     asked = ipywidgets.HTML(f'<p class="advlens-question"><strong>Predict, then run.</strong> {escape(question)}</p>')
     box = ipywidgets.VBox([asked, choice, _switched(replies, [choice])])
@@ -119,7 +127,8 @@ def _frame(figure: Figure, alt: str) -> str:
     small = io.BytesIO()
     image.save(small, format="png", optimize=True)
     data = base64.b64encode(small.getvalue()).decode()
-    return (f'<img class="advlens-frame" width="{image.width}" height="{image.height}" style="max-width: 100%; height: auto; background: white" '
+    return (f'<img class="advlens-frame" width="{image.width}" height="{image.height}" style="max-width: 100%; height: '
+            'auto; background: white" '
             f'alt="{escape(alt)}" src="data:image/png;base64,{data}">')
 
 

@@ -37,7 +37,8 @@ def round_trip(x: Tensor, luminance: Tensor, chrominance: Tensor, *, subsample: 
     across = triton.cdiv(width, TILE)
     tiles = triton.cdiv(height, TILE) * across
     if channels == 1 or not subsample:
-        _planes[(n * tiles,)](x, out, dct, tables, height, width, tiles, across, CHANNELS=channels, TILE=TILE, num_warps=WARPS)
+        _planes[(n * tiles,)](x, out, dct, tables, height, width, tiles, across, CHANNELS=channels, TILE=TILE,
+                              num_warps=WARPS)
         return out
     y = torch.empty(n, height, width, dtype=torch.uint8, device=x.device)
     c = torch.empty(n, 2, (height + 1) // 2, (width + 1) // 2, dtype=torch.uint8, device=x.device)
@@ -116,7 +117,8 @@ def _interpolated(y, c, out, height, width, tiles, across, NARROW: tl.constexpr,
     nn, nf = near_row * half_width + near_column, near_row * half_width + far_column
     fn, ff = far_row * half_width + near_column, far_row * half_width + far_column
     blue = c + n * 2 * half_size
-    cb, cr = _enlarged(blue, nn, nf, fn, ff, columns, inside), _enlarged(blue + half_size, nn, nf, fn, ff, columns, inside)
+    cb, cr = _enlarged(blue, nn, nf, fn, ff, columns, inside), _enlarged(blue + half_size, nn, nf, fn, ff, columns,
+                                                                         inside)
     to = rows * width + columns
     luminance = tl.load(y + n * size + to, inside, 0).to(tl.int32)
     _store_rgb(out + n * 3 * size, to, size, inside, luminance, cb, cr)
@@ -162,7 +164,8 @@ def _store_rgb(out, to, size, inside, y, cb, cr):
 
 @triton.jit
 def _pixel(byte):
-    return tl.div_rn(byte.to(tl.float32), tl.full(byte.shape, 255.0, tl.float32))  # `/` is not correctly rounded on a GPU
+    return tl.div_rn(byte.to(tl.float32),
+                     tl.full(byte.shape, 255.0, tl.float32))  # `/` is not correctly rounded on a GPU
 
 
 @triton.jit
@@ -184,7 +187,8 @@ def _coded(tile, dct, table, SIZE: tl.constexpr):
     i, j = tl.arange(0, SIZE)[:, None], tl.arange(0, SIZE)[None, :]
     block = i // 8 == j // 8
     at, across = i % 8 * 8 + j % 8, j % 8 * 8 + i % 8
-    transform = tl.load(dct + at, block, 0.0), tl.load(dct + 64 + at, block, 0.0)  # one 8x8 DCT for each block, on the diagonal
+    transform = tl.load(dct + at, block, 0.0), tl.load(dct + 64 + at, block,
+                                                       0.0)  # one 8x8 DCT for each block, on the diagonal
     back = tl.load(dct + across, block, 0.0), tl.load(dct + 64 + across, block, 0.0)  # its transpose
     step = tl.load(table + at)
     t = _rounded(_product(_parts(tile - 128), back), 11)

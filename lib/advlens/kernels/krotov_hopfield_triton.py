@@ -30,7 +30,8 @@ def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, 
     if weights.dtype != torch.float32:
         raise ValueError(f"weights are {weights.dtype}; the kernel knows float32 only")
     if images.shape != (n, pixels) or not 2 <= k <= units <= MOST_UNITS or n == 0:
-        raise ValueError(f"weights {tuple(weights.shape)}, images {tuple(images.shape)}, k = {k}; the kernel knows (K, D) and (N, D) "
+        raise ValueError(f"weights {tuple(weights.shape)}, images {tuple(images.shape)}, k = {k}; the kernel knows (K, "
+                         "D) and (N, D) "
                          f"with N > 0 and 2 <= k <= K <= {MOST_UNITS}")
     check_runs("krotov_hopfield", images, "images are")
     if not weights.is_contiguous():
@@ -39,7 +40,8 @@ def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, 
     chosen = torch.empty(n, 2, dtype=torch.int32, device=weights.device)  # the winner and the k-th
     strength = torch.empty(n, 2, dtype=torch.float32, device=weights.device)  # their g <W, x>
     block = triton.next_power_of_2(units)
-    _rank[(n,)](currents(weights, images, p=p), chosen, strength, units, k, -delta, BLOCK=block, num_warps=_warps(block))
+    _rank[(n,)](currents(weights, images, p=p), chosen, strength, units, k, -delta, BLOCK=block,
+                num_warps=_warps(block))
 
     grid = (triton.cdiv(units, UNITS), triton.cdiv(pixels, PIXELS))
     change = torch.empty_like(weights)

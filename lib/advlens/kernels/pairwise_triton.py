@@ -30,12 +30,15 @@ def forward(v: Tensor, weight: Tensor) -> Tensor:
     (samples, _), outputs, count = v.shape, len(weight), weight[0].numel()
     options = _options(v, weight)
     grid = triton.cdiv(samples, SAMPLES), triton.cdiv(outputs, options["OUTPUTS"])
-    sums = v.new_empty(_parts(grid, triton.cdiv(count, PAIRS), samples * outputs, v, weight), samples, outputs, dtype=torch.float32)
+    sums = v.new_empty(_parts(grid, triton.cdiv(count, PAIRS), samples * outputs, v, weight), samples, outputs,
+                       dtype=torch.float32)
     _forward[(*grid, len(sums))](v, weight, sums, *v.shape, outputs, count, **options)
     return _total(sums, v)
 
 
-def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True, to_weight: bool = True) -> tuple[Tensor | None, Tensor | None]:
+def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True, to_weight: bool = True) -> tuple[Tensor | None,
+                                                                                                          Tensor
+                                                                                                          | None]:
     """As `pairwise.backward`, for float32 and bfloat16."""
     v, weight = _checked(v, weight)
     grad = grad.to(v.dtype).contiguous()
@@ -44,11 +47,13 @@ def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True, to_weig
     if to_v:
         grid = triton.cdiv(samples, SAMPLES), triton.cdiv(n, PAIRS)
         sums = v.new_empty(_parts(grid, n, v.numel(), v, weight), samples, n, dtype=torch.float32)
-        _backward_v[(*grid, len(sums))](grad, v, weight, sums, *v.shape, outputs, count, **_options(v, weight, narrow=True))
+        _backward_v[(*grid, len(sums))](grad, v, weight, sums, *v.shape, outputs, count,
+                                        **_options(v, weight, narrow=True))
         grad_v = _total(sums, v)
     if to_weight:
         grid = triton.cdiv(count, PAIRS), triton.cdiv(outputs, options["OUTPUTS"])
-        sums = v.new_empty(_parts(grid, triton.cdiv(samples, SAMPLES), weight.numel(), v, weight), *weight.shape, dtype=torch.float32)
+        sums = v.new_empty(_parts(grid, triton.cdiv(samples, SAMPLES), weight.numel(), v, weight), *weight.shape,
+                           dtype=torch.float32)
         _backward_weight[(*grid, len(sums))](grad, v, sums, *v.shape, outputs, count, **options)
         grad_weight = _total(sums, v)
     return grad_v, grad_weight
@@ -58,16 +63,19 @@ def _checked(v: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     check(v, weight)
     check_runs("pairwise", v, "v is")
     if weight[0].numel() > MOST_PAIRS:
-        raise ValueError(f"{weight[0].numel():,} pairs of {v.shape[1]:,} numbers; the kernel knows at most {MOST_PAIRS:,}, advlens.kernels.pairwise any number")
+        raise ValueError(f"{weight[0].numel():,} pairs of {v.shape[1]:,} numbers; the kernel knows at most "
+                         f"{MOST_PAIRS:,}, advlens.kernels.pairwise any number")
     return v.contiguous(), weight.contiguous()
 
 
 def _options(v: Tensor, weight: Tensor, *, narrow: bool = False) -> dict:
     """narrow: for a program that has so much else in its registers that a tile of 64 outputs would not fit."""
-    outputs = min(32 if narrow else 64, max(16, triton.next_power_of_2(len(weight))))  # a tensor core takes no less than 16
+    outputs = min(32 if narrow else 64,
+                  max(16, triton.next_power_of_2(len(weight))))  # a tensor core takes no less than 16
     # Triton's interpreter would multiply the bits of bfloat16 as integers.
     dot = tl.bfloat16 if v.dtype == torch.bfloat16 and not interpreted() else tl.float32
-    return {"FULL": weight.ndim == 3, "PRECISION": PRECISION[v.dtype], "DOT": dot, "SAMPLES": SAMPLES, "PAIRS": PAIRS, "OUTPUTS": outputs,
+    return {"FULL": weight.ndim == 3, "PRECISION": PRECISION[v.dtype], "DOT": dot, "SAMPLES": SAMPLES, "PAIRS": PAIRS,
+            "OUTPUTS": outputs,
             "num_warps": WARPS}
 
 
@@ -98,12 +106,14 @@ def _ends(p, n, FULL: tl.constexpr):
 def _sigmoids(v, rows, i, j, inside, n):
     """sigmoid(v_i - v_j), (SAMPLES, PAIRS) in float32."""
     at = v + rows.to(tl.int64)[:, None] * n
-    d = tl.load(at + i[None, :], mask=inside, other=0.0).to(tl.float32) - tl.load(at + j[None, :], mask=inside, other=0.0).to(tl.float32)
+    d = tl.load(at + i[None, :], mask=inside, other=0.0).to(tl.float32) - tl.load(at + j[None, :], mask=inside,
+                                                                                  other=0.0).to(tl.float32)
     return tl.sigmoid(d)
 
 
 @triton.jit
-def _forward(v, weight, sums, samples, n, outputs, count, FULL: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constexpr,
+def _forward(v, weight, sums, samples, n, outputs, count, FULL: tl.constexpr, PRECISION: tl.constexpr,
+             DOT: tl.constexpr,
              SAMPLES: tl.constexpr, PAIRS: tl.constexpr, OUTPUTS: tl.constexpr):
     """sums (parts, samples, outputs): one tile of samples x outputs, over every parts-th tile of pairs."""
     rows = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
@@ -122,7 +132,8 @@ def _forward(v, weight, sums, samples, n, outputs, count, FULL: tl.constexpr, PR
 
 
 @triton.jit
-def _backward_weight(grad, v, sums, samples, n, outputs, count, FULL: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constexpr,
+def _backward_weight(grad, v, sums, samples, n, outputs, count, FULL: tl.constexpr, PRECISION: tl.constexpr,
+                     DOT: tl.constexpr,
                      SAMPLES: tl.constexpr, PAIRS: tl.constexpr, OUTPUTS: tl.constexpr):
     """sums (parts, outputs, pairs): one tile of outputs x pairs, over every parts-th tile of samples."""
     p = tl.program_id(0) * PAIRS + tl.arange(0, PAIRS)
@@ -141,7 +152,8 @@ def _backward_weight(grad, v, sums, samples, n, outputs, count, FULL: tl.constex
 
 
 @triton.jit
-def _backward_v(grad, v, weight, sums, samples, n, outputs, count, FULL: tl.constexpr, PRECISION: tl.constexpr, DOT: tl.constexpr,
+def _backward_v(grad, v, weight, sums, samples, n, outputs, count, FULL: tl.constexpr, PRECISION: tl.constexpr,
+                DOT: tl.constexpr,
                 SAMPLES: tl.constexpr, PAIRS: tl.constexpr, OUTPUTS: tl.constexpr):
     """sums (parts, samples, n): one tile of samples x inputs m, over every parts-th partner k of each m.
 
@@ -154,7 +166,8 @@ def _backward_v(grad, v, weight, sums, samples, n, outputs, count, FULL: tl.cons
     inside = (rows < samples)[:, None] & (m < n)[None, :]
     total = tl.zeros((SAMPLES, PAIRS), tl.float32)
     for turn in range(part, n, tl.num_programs(2)):
-        # Neighbouring m read neighbouring weights: W_km for one k, or the pairs (m, m + turn).  Only W_mk lies a row apart.
+        # Neighbouring m read neighbouring weights: W_km for one k, or the pairs (m, m + turn).  Only W_mk lies a row
+        # apart.
         if FULL:
             k = m * 0 + turn
             p, mirror = m * n + k, k * n + m

@@ -13,12 +13,17 @@ def sizes(function) -> None:
     x, adversarial = _pair()
     d = adversarial - x
     got = hint.call(function, x, adversarial)
-    hint.require(isinstance(got, dict), f"The result is a {type(got).__name__}: return a dict with the keys \"linf\", \"l2\" and \"l0\".")
+    hint.require(isinstance(got, dict),
+                 f"The result is a {type(got).__name__}: return a dict with the keys \"linf\", \"l2\" and \"l0\".")
     for p in ("linf", "l2", "l0"):
-        hint.require(p in got, f"The key {p!r} is missing in the dict: it has {', '.join(map(repr, got)) or 'no keys'}.")
+        hint.require(p in got,
+                     f"The key {p!r} is missing in the dict: it has {', '.join(map(repr, got)) or 'no keys'}.")
         value = torch.as_tensor(got[p])
-        hint.require(value.ndim > 0, f"{p!r} is one number for the whole batch: give one for each image, shape ({len(x)},). Flatten with d.flatten(1) first.")
-        hint.require(value.shape == (len(x),), f"{p!r} has shape {tuple(value.shape)}: give one number for each image, shape ({len(x)},).")
+        hint.require(value.ndim > 0,
+                     f"{p!r} is one number for the whole batch: give one for each image, shape ({len(x)},). Flatten "
+                     "with d.flatten(1) first.")
+        hint.require(value.shape == (len(x),),
+                     f"{p!r} has shape {tuple(value.shape)}: give one number for each image, shape ({len(x)},).")
     flat = d.flatten(1)
     own = "That is the size of the images themselves: measure the perturbation, adversarial - x."
     hint.compare(got["linf"], geometry.norm(d, "linf"), {
@@ -35,8 +40,10 @@ def sizes(function) -> None:
     }, "L2 is not the root of the sum of squares of each image.")
     print("ok  L2: the Euclidean length")
     hint.compare(got["l0"], geometry.norm(d, "l0"), {
-        "L0 counts channels: a pixel counts once, also when its red, green and blue all change. Take .any(dim=1) over the channels.": (flat != 0).sum(1),
-        "L0 counts the pixels where all channels change: one changed channel is enough, .any(dim=1).": (d != 0).all(1).flatten(1).sum(1),
+        "L0 counts channels: a pixel counts once, also when its red, green and blue all change. Take .any(dim=1) over "
+        "the channels.": (flat != 0).sum(1),
+        "L0 counts the pixels where all channels change: one changed channel is enough, .any(dim=1).":
+            (d != 0).all(1).flatten(1).sum(1),
         "L0 is a number of pixels here, not a share of them.": geometry.norm(d, "l0") / d[0, 0].numel(),
         "L0 counts the pixels that stay the same: count those that change.": d[0, 0].numel() - geometry.norm(d, "l0"),
     }, "L0 is not the number of changed pixels of each image.")
@@ -70,12 +77,16 @@ def noise_against_fgsm(share_noise: float, share_fgsm: float) -> None:
     }
     hint.compare(float(share_fgsm), fgsm, shared(fgsm, "share_fgsm") | {
         "`share_fgsm` is the share under noise: did you exchange the two?": noise,
-        "`share_fgsm` is measured at eps = 0.1 / 255: eps is in pixel units of [0, 1] already.": changed(attacks.fgsm(net, x, y, eps=eps / 255)),
-        "`share_fgsm` uses twice the eps of the noise: both get eps = 0.1.": changed(attacks.fgsm(net, x, y, eps=2 * eps)),
-    }, "`share_fgsm` is not the share of the 100 images whose prediction attacks.fgsm changes at eps = 0.1.", tolerance=0.004)
+        "`share_fgsm` is measured at eps = 0.1 / 255: eps is in pixel units of [0, 1] already.":
+            changed(attacks.fgsm(net, x, y, eps=eps / 255)),
+        "`share_fgsm` uses twice the eps of the noise: both get eps = 0.1.": changed(attacks.fgsm(net, x, y,
+                                                                                                  eps=2 * eps)),
+    }, "`share_fgsm` is not the share of the 100 images whose prediction attacks.fgsm changes at eps = 0.1.",
+                 tolerance=0.004)
     print("ok  the share that FGSM changes")
     hint.compare(float(share_noise), noise, shared(noise, "share_noise") | {
         "`share_noise` is measured on the attacked images: did you exchange the two?": fgsm,
-    }, "`share_noise` is not the share of the 100 images whose prediction the noise of the task changes: add it to x, clamp to [0, 1], predict again.",
+    }, "`share_noise` is not the share of the 100 images whose prediction the noise of the task changes: add it to x, "
+       "clamp to [0, 1], predict again.",
         tolerance=0.004)
     print("ok  the share that noise changes")

@@ -5,44 +5,60 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from advlens import layers, models, zoo
+from advlens import models, zoo
 from advlens.course.checks import hint
 
 NAMES = ("W1", "b1", "W2", "b2")
 
 
 def gradients(function) -> None:
-    """Check `function(W1, b1, W2, b2, x, y)`: the gradients of sum ||a2 - y||^2 in the order of the arguments, without autograd."""
+    """Check `function(W1, b1, W2, b2, x, y)`: the gradients of sum ||a2 - y||^2 in the order of the arguments, without
+    autograd.
+    """
     net = _net()
     x, y = net[4:]
     with torch.inference_mode():  # the graph of autograd does not exist in here
         try:
             got = hint.call(function, *(t.clone() for t in net))
         except hint.CheckFailed as failed:
-            wanted_graph = any(text in str(failed) for text in ("does not require grad", "nference", "does not have a grad_fn"))
-            hint.require(not wanted_graph, "Your function asks autograd: write the four equations yourself, they need only @ and *.")
+            wanted_graph = any(text in str(failed)
+                               for text in ("does not require grad", "nference", "does not have a grad_fn"))
+            hint.require(not wanted_graph,
+                         "Your function asks autograd: write the four equations yourself, they need only @ and *.")
             raise
-    hint.require(isinstance(got, (tuple, list)) and len(got) == 4, "Return four tensors: the gradients of W1, b1, W2 and b2, in this order.")
+    hint.require(isinstance(got, (tuple, list)) and len(got) == 4,
+                 "Return four tensors: the gradients of W1, b1, W2 and b2, in this order.")
     for name, value, parameter in zip(NAMES, got, net):
         hint.require(isinstance(value, Tensor), f"The gradient of {name} is a {type(value).__name__}: return a tensor.")
         transposed = value.ndim == parameter.ndim == 2 and value.shape == parameter.T.shape
-        hint.require(value.shape == parameter.shape or not transposed, f"The gradient of {name} is transposed: delta stands left, the activation right, delta.T @ a.")
+        hint.require(value.shape == parameter.shape or not transposed,
+                     f"The gradient of {name} is transposed: delta stands left, the activation right, delta.T @ a.")
         kept = value.ndim == 2 and parameter.ndim == 1 and len(value) == len(x)
         hint.require(not kept, f"The gradient of {name} still has one row for each sample: sum over the batch.")
-        hint.require(value.shape == parameter.shape, f"The gradient of {name} has shape {tuple(value.shape)}, {name} has {tuple(parameter.shape)}: they must agree.")
+        hint.require(value.shape == parameter.shape,
+                     f"The gradient of {name} has shape {tuple(value.shape)}, {name} has {tuple(parameter.shape)}: "
+                     "they must agree.")
     print("ok  four gradients, each shaped as its parameter")
     right = _equations(*net)
     one = lambda values: torch.cat([v.flatten() for v in values])
     hint.compare(one(got), one(right), {
         "Wrong sign: the error of the output is a2 - y, not y - a2.": -one(right),
-        "The gradients are divided by the number of samples: the cost is a sum over the batch, not a mean.": one(right) / len(x),
+        "The gradients are divided by the number of samples: the cost is a sum over the batch, not a mean.":
+            one(right) / len(x),
         "A factor 2 is missing: the derivative of (a2 - y)^2 is 2 (a2 - y).": one(right) / 2,
-        "sigma' is missing in the output layer: delta2 = 2 * (a2 - y) * a2 * (1 - a2).": one(_equations(*net, output_slope=False)),
-        "sigma' is missing in the hidden layer: delta1 = (delta2 @ W2) * a1 * (1 - a1).": one(_equations(*net, hidden_slope=False)),
-        "sigma' is missing in both layers: multiply each delta by a * (1 - a).": one(_equations(*net, output_slope=False, hidden_slope=False)),
-        "sigma' is taken at a instead of z: in terms of the activation it is a * (1 - a), without another sigmoid.": one(_equations(*net, slope=_slope_of_a)),
-        "The error of the hidden layer does not pass through W2: delta1 = (delta2 @ W2) * a1 * (1 - a1).": one(_equations(*net, through=False)),
-    }, "The gradients are not those of the cost: compare each with the four equations, beginning at delta2.", tolerance=1e-5)
+        "sigma' is missing in the output layer: delta2 = 2 * (a2 - y) * a2 * (1 - a2).": one(_equations(*net,
+                                                                                                        output_slope=False)),
+        "sigma' is missing in the hidden layer: delta1 = (delta2 @ W2) * a1 * (1 - a1).": one(_equations(*net,
+                                                                                                         hidden_slope=False)),
+        "sigma' is missing in both layers: multiply each delta by a * (1 - a).": one(_equations(*net,
+                                                                                                output_slope=False,
+                                                                                                hidden_slope=False)),
+        "sigma' is taken at a instead of z: in terms of the activation it is a * (1 - a), without another sigmoid.":
+            one(_equations(*net, slope=_slope_of_a)),
+        "The error of the hidden layer does not pass through W2: delta1 = (delta2 @ W2) * a1 * (1 - a1).":
+            one(_equations(*net, through=False)),
+    }, "The gradients are not those of the cost: compare each with the four equations, beginning at delta2.",
+                 tolerance=1e-5)
     print("ok  all four agree with the derivative of the cost")
 
 
@@ -54,7 +70,8 @@ def _net() -> list[Tensor]:
     return [*rest, y.sigmoid()]
 
 
-def _equations(W1, b1, W2, b2, x, y, *, output_slope=True, hidden_slope=True, through=True, slope=lambda a: a * (1 - a)) -> list[Tensor]:
+def _equations(W1, b1, W2, b2, x, y, *, output_slope=True, hidden_slope=True, through=True,
+               slope=lambda a: a * (1 - a)) -> list[Tensor]:
     """The four equations, and what becomes of them without one of their parts."""
     a1 = (x @ W1.T + b1).sigmoid()
     a2 = (a1 @ W2.T + b2).sigmoid()
@@ -74,13 +91,15 @@ def one_million(parameters, first: int) -> None:
     weights = [sum(p.numel() for p in models.LeNet(n).parameters() if p.ndim > 1) for n in range(21)]
     given = [float(p) for p in parameters]
     if len(given) == 20:
-        hint.compare(given, expected[:20], {"`parameters` begins with one extra layer: the first entry belongs to n = 0.": expected[1:]},
+        hint.compare(given, expected[:20],
+                     {"`parameters` begins with one extra layer: the first entry belongs to n = 0.": expected[1:]},
                      "`parameters` has 20 entries: n runs from 0 to 20, so there are 21.")
     hint.require(len(given) == 21, f"`parameters` has {len(given)} entries: n runs from 0 to 20, so there are 21.")
     hint.compare(given, expected, {
         "`parameters` counts the weights without the biases: both are trained.": weights,
         "`parameters` is the same for every n: pass it on, models.LeNet(n).": [expected[0]] * 21,
-        "`parameters` counts tensors, not numbers: sum p.numel().": [len(list(models.LeNet(n).parameters())) for n in range(21)],
+        "`parameters` counts tensors, not numbers: sum p.numel().": [len(list(models.LeNet(n).parameters()))
+                                                                     for n in range(21)],
     }, "`parameters[n]` is not the number of parameters of models.LeNet(n).")
     print("ok  parameters for n = 0 to 20")
     answer = next(n for n, p in enumerate(expected) if p > 1_000_000)

@@ -29,7 +29,8 @@ def fgsm(function) -> None:
                   "so add eps * sign to the pixels, without std.")
     raw = "You step along the gradient itself: FGSM takes gradient.sign(), so that every pixel moves by eps."
     hint.compare(got, x + step, {
-        "Wrong sign: this walks downhill, and the loss becomes smaller. Add the step to x, do not subtract it.": x - step,
+        "Wrong sign: this walks downhill, and the loss becomes smaller. Add the step to x, do not subtract it.": x
+        - step,
         "The images come back unchanged: add eps * gradient.sign() to them.": x,
         "You return the noise alone: add it to x.": step,
         normalised: x + step * hint.STD,
@@ -41,15 +42,18 @@ def fgsm(function) -> None:
         "That is FGM: you divide the gradient by its Euclidean norm. FGSM takes gradient.sign().": x + eps * flat,
         "The loss is that of the model's own prediction: use the label y you are given.": x + eps * toward.sign(),
         "There is a softmax too many: cross_entropy takes the logits, model(x), as they are.": x + eps * twice.sign(),
-    }, f"The result is not x + eps * sign(gradient): your largest change of a pixel is {(got - x).abs().max().item():.4f} at eps = {eps}. "
+    }, "The result is not x + eps * sign(gradient): your largest change of a pixel is "
+       f"{(got - x).abs().max().item():.4f} at eps = {eps}. "
        "Take the gradient of cross_entropy(model(x), y) with respect to x.")
     print("ok  every pixel moves by eps, uphill")
 
     edge = hint.small_images(seed=1).mul(2).sub(0.5).clamp(0, 1)  # many pixels at 0 and at 1
     got = hint.attack(function, model, edge, y, 0.2)
-    hint.require(got.min() >= 0 and got.max() <= 1, "Pixels leave [0, 1], so this is no image any more: end with .clamp(0, 1).")
+    hint.require(got.min() >= 0 and got.max() <= 1,
+                 "Pixels leave [0, 1], so this is no image any more: end with .clamp(0, 1).")
     hint.compare(got, attacks.fgsm(model, edge, y, eps=0.2), {},
-                 "On images with black and white pixels the result is wrong: clamp the sum x + step to [0, 1], nothing else.")
+                 "On images with black and white pixels the result is wrong: clamp the sum x + step to [0, 1], "
+                 "nothing else.")
     print("ok  pixels stay in [0, 1]")
 
 
@@ -60,8 +64,10 @@ def smallest_eps(smallest: dict, sizes: dict) -> None:
     """
     hint.answered(smallest=smallest, sizes=sizes)
     for name in ("fgsm", "fgm"):
-        hint.require(name in smallest and name in sizes, f"`smallest` and `sizes` need the keys \"fgsm\" and \"fgm\": {name!r} is missing.")
-        hint.require(not isinstance(sizes[name], (int, float)) and len(sizes[name]) == 2, f"`sizes[{name!r}]` is a pair: (Linf, L2).")
+        hint.require(name in smallest and name in sizes,
+                     f"`smallest` and `sizes` need the keys \"fgsm\" and \"fgm\": {name!r} is missing.")
+        hint.require(not isinstance(sizes[name], (int, float)) and len(sizes[name]) == 2,
+                     f"`sizes[{name!r}]` is a pair: (Linf, L2).")
     digits = data.load("digits", "test")[5:6]
     net = zoo.pretrained("lenet", "digits")
     eps, flipped = {}, {}
@@ -71,10 +77,14 @@ def smallest_eps(smallest: dict, sizes: dict) -> None:
         eps[name] = grid[first]
         flipped[name] = attack(net, digits.images, digits.labels, eps=grid[first]) - digits.images
         hint.compare(float(smallest[name]), grid[first], {
-            f"That is the last eps at which {name} still fails: take the next one, where the prediction changes.": grid[first - 1],
+            f"That is the last eps at which {name} still fails: take the next one, where the prediction changes.":
+                grid[first - 1],
             f"That is the position in the grid: `smallest[{name!r}]` is the eps that stands there.": first,
-            f"That is the position in the grid, counted from 1: `smallest[{name!r}]` is the eps that stands there.": first + 1,
-            f"That is the largest eps at which {name} flips the image: stop at the first.": max(e for e, f in zip(grid, flips) if f),
+            f"That is the position in the grid, counted from 1: `smallest[{name!r}]` is the eps that stands there.":
+                first + 1,
+            f"That is the largest eps at which {name} flips the image: stop at the first.": max(e for e,
+                                                                                                f in zip(grid,
+                                                                                                         flips) if f),
         }, f"`smallest[{name!r}]` is not the first eps of the grid that flips the image: go up from the smallest, "
            "and compare the prediction with the label.")
     print("ok  the smallest eps of both attacks")
@@ -83,12 +93,15 @@ def smallest_eps(smallest: dict, sizes: dict) -> None:
         pixels = d[0].numel()
         hint.compare([float(v) for v in sizes[name]], [linf, l2], {
             f"`sizes[{name!r}]` is the wrong way round: first Linf, then L2.": [l2, linf],
-            f"`sizes[{name!r}]` has the L2 norm divided by the number of pixels: it is a sum over pixels, then the root.": [linf, l2 / pixels],
+            f"`sizes[{name!r}]` has the L2 norm divided by the number of pixels: it is a sum over pixels, then "
+            "the root.": [linf, l2 / pixels],
             f"`sizes[{name!r}]` has the squared L2 norm: take the root.": [linf, l2 ** 2],
-            f"`sizes[{name!r}]` holds eps twice: eps is the size in one norm only. Measure both on adversarial - x.": [eps[name]] * 2,
+            f"`sizes[{name!r}]` holds eps twice: eps is the size in one norm only. Measure both on adversarial - x.":
+                [eps[name]] * 2,
             f"`sizes[{name!r}]` is the size of the images, not of the perturbation: measure adversarial - x.":
                 [geometry.norm(digits.images + d, p).item() for p in ("linf", "l2")],
-        }, f"`sizes[{name!r}]` is not (Linf, L2) of adversarial - x at your smallest eps: clamping counts, so measure on the clamped images.",
+        }, f"`sizes[{name!r}]` is not (Linf, L2) of adversarial - x at your smallest eps: clamping counts, so measure "
+           "on the clamped images.",
             tolerance=1e-3)
     print("ok  the size of both perturbations in both norms")
 

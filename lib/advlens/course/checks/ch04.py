@@ -10,7 +10,9 @@ from advlens.course.checks import hint
 
 
 def pgd(function) -> None:
-    """Check `function(model, x, y, eps, step_size, steps)`: steps along the sign, each projected into the Linf ball around x and into [0, 1]."""
+    """Check `function(model, x, y, eps, step_size, steps)`: steps along the sign, each projected into the Linf ball
+    around x and into [0, 1].
+    """
     model = hint.small_net()
     x = hint.small_images(low=0.3, high=0.7)
     y = (model(x).argmax(1) + 1) % 4  # never the prediction
@@ -25,17 +27,23 @@ def pgd(function) -> None:
     hint.compare(got, walk(short), {
         "The images come back unchanged: return the point where the walk ended.": x,
         "Wrong sign: this walks downhill. Add the step.": walk(short, sign=-1),
-        "The projection is around 0: clamp the difference x' - x to [-eps, eps], not the image.": walk(short, ball="zero"),
-        "You step along the gradient itself: take its sign, so that every pixel moves by step_size.": walk(short, direction=lambda g: g),
-        "All images get the same noise: a mean over the batch mixes them. Take the gradient of the sum of the losses, and keep one for each image.":
+        "The projection is around 0: clamp the difference x' - x to [-eps, eps], not the image.": walk(short,
+                                                                                                       ball="zero"),
+        "You step along the gradient itself: take its sign, so that every pixel moves by step_size.": walk(short,
+                                                                                                           direction=lambda g: g),
+        "All images get the same noise: a mean over the batch mixes them. Take the gradient of the sum of the losses, "
+        "and keep one for each image.":
             walk(short, direction=lambda g: g.mean(0, keepdim=True).sign().expand_as(g)),
-        "The steps are those of FGM: for Linf take gradient.sign(), not gradient / norm.": walk(short, direction=lambda g: g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)),
+        "The steps are those of FGM: for Linf take gradient.sign(), not gradient / norm.": walk(short,
+                                                                                                direction=lambda g: g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)),
         "The gradient is taken only once, at x: take it anew at the point of each step.": walk(short, anew=False),
-        "The gradients of all steps add up: take a fresh one with torch.autograd.grad, or set x.grad to None.": walk(short, forget=False),
+        "The gradients of all steps add up: take a fresh one with torch.autograd.grad, or set x.grad to None.":
+            walk(short, forget=False),
         "There is one step too few: `steps` counts them all.": walk((0.3, 0.02, 4)),
         "There is one step too many: `steps` counts them all.": walk((0.3, 0.02, 6)),
         "Each step has length eps: it should have length step_size.": walk((0.3, 0.3, 5)),
-    }, "The walk does not end where sign steps of length step_size along the cross-entropy of y end. Start at x, without a random start.")
+    }, "The walk does not end where sign steps of length step_size along the cross-entropy of y end. Start at x, "
+       "without a random start.")
     print("ok  every step goes along the sign of a fresh gradient")
 
     long = (0.1, 0.15, 4)  # steps beyond the ball: the projection decides
@@ -49,10 +57,13 @@ def pgd(function) -> None:
 
     edge = hint.small_images(seed=1).mul(2).sub(0.5).clamp(0, 1)
     got = hint.attack(function, model, edge, y, 0.2, 0.1, 4)
-    hint.require(got.min() >= 0 and got.max() <= 1, "Pixels leave [0, 1], so this is no image any more: clamp to [0, 1] after each projection.")
+    hint.require(got.min() >= 0 and got.max() <= 1,
+                 "Pixels leave [0, 1], so this is no image any more: clamp to [0, 1] after each projection.")
     hint.compare(got, _walk(model, edge, y, 0.2, 0.1, 4), {
-        "You clamp to [0, 1] only at the end: clamp after each step, or the gradients are taken outside the box.": _walk(model, edge, y, 0.2, 0.1, 4, box="end"),
-    }, "On images with black and white pixels the result is wrong: after each step, first the ball, then the clamp to [0, 1].")
+        "You clamp to [0, 1] only at the end: clamp after each step, or the gradients are taken outside the box.":
+            _walk(model, edge, y, 0.2, 0.1, 4, box="end"),
+    }, "On images with black and white pixels the result is wrong: after each step, first the ball, then the clamp "
+       "to [0, 1].")
     print("ok  pixels stay in [0, 1]")
 
 
@@ -63,7 +74,8 @@ def _fallback(got, x, eps: float) -> str:
     return "With steps longer than eps the result is wrong: step, then clamp x' - x to [-eps, eps], then clamp x' to [0, 1], in each round."
 
 
-def _walk(model, x, y, eps, step_size, steps, *, ball="x", box="each", sign=1, direction=torch.sign, anew=True, forget=True):
+def _walk(model, x, y, eps, step_size, steps, *, ball="x", box="each", sign=1, direction=torch.sign, anew=True,
+          forget=True):
     """The walk of the exercise, and what becomes of it with one slip."""
     point, gradient = x.clone(), torch.zeros_like(x)
     for step in range(steps):
@@ -83,7 +95,9 @@ def _walk(model, x, y, eps, step_size, steps, *, ball="x", box="each", sign=1, d
 
 
 def restarts(accuracy: dict) -> None:
-    """Check the robust accuracy of LeNet on 100 test digits under PGD with 1, 2 and 5 restarts: {1: ..., 2: ..., 5: ...}."""
+    """Check the robust accuracy of LeNet on 100 test digits under PGD with 1, 2 and 5 restarts: {1: ..., 2: ..., 5:
+    ...}.
+    """
     hint.answered(accuracy=accuracy)
     hint.require(set(accuracy) == {1, 2, 5}, f"`accuracy` has the keys {sorted(accuracy)}: it needs 1, 2 and 5.")
     digits = data.load("digits", "test")[:100]
@@ -93,12 +107,18 @@ def restarts(accuracy: dict) -> None:
     expected = [evaluation.robust_accuracy(net, x, y, _attack(r)).value for r in (1, 2, 5)]
     clean = evaluation.rate(evaluation.logits(net, x).argmax(1) == y).value
     hint.require(max(got) <= 1, "`accuracy` is in percent: give shares between 0 and 1.")
-    hint.require(not hint.close(got, [clean] * 3, 0.015), "That is the accuracy without an attack: predict the attacked images.")
-    hint.require(not hint.close(got, [1 - e for e in expected], 0.025), "That is the success of the attack: robust accuracy is the share that stays right.")
-    hint.require(got[0] >= got[1] >= got[2], "The accuracy rises with more restarts, and that cannot be: an image counts as robust only if it "
-                                            "stands every start. Use the same seed for each, and let restarts= do the counting.")
+    hint.require(not hint.close(got, [clean] * 3, 0.015),
+                 "That is the accuracy without an attack: predict the attacked images.")
+    hint.require(not hint.close(got, [1 - e for e in expected], 0.025),
+                 "That is the success of the attack: robust accuracy is the share that stays right.")
+    hint.require(got[0] >= got[1] >= got[2],
+                 "The accuracy rises with more restarts, and that cannot be: an image counts as robust only if it "
+                                            "stands every start. Use the same seed for each, and let restarts= do the "
+                                            "counting.")
     hint.require(got[0] > got[2], "All three are the same: pass restarts=1, 2 and 5 to the attack.")
-    hint.compare(got, expected, {}, "The accuracies are not those of attacks.pgd with eps = 0.1, steps = 3 and the seed of the task.", tolerance=0.045)
+    hint.compare(got, expected, {},
+                 "The accuracies are not those of attacks.pgd with eps = 0.1, steps = 3 and the seed of the task.",
+                 tolerance=0.045)
     print("ok  robust accuracy with 1, 2 and 5 restarts")
 
 

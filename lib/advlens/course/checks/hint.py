@@ -46,7 +46,8 @@ def answered(**variables) -> None:
     """Fail when a variable of a measurement is still empty."""
     for name, value in variables.items():
         inside = value.values() if isinstance(value, dict) else [value]
-        require(all(v is not None and v is not ... for v in inside), f"`{name}` is not measured yet: fill it in, run that cell, then this one.")
+        require(all(v is not None and v is not ... for v in inside),
+                f"`{name}` is not measured yet: fill it in, run that cell, then this one.")
 
 
 def close(got, expected, tolerance: float = 1e-4) -> bool:
@@ -56,7 +57,9 @@ def close(got, expected, tolerance: float = 1e-4) -> bool:
 
 
 def compare(got, expected, mistakes: dict, otherwise: str, tolerance: float = 1e-4) -> None:
-    """Fail unless `got` is `expected`; the hint is the first of `mistakes` {hint: wrong result} that agrees with `got`."""
+    """Fail unless `got` is `expected`; the hint is the first of `mistakes` {hint: wrong result} that agrees with
+    `got`.
+    """
     if close(got, expected, tolerance):
         return
     for hint, wrong in mistakes.items():
@@ -67,9 +70,11 @@ def compare(got, expected, mistakes: dict, otherwise: str, tolerance: float = 1e
 def images(result, x: Tensor) -> Tensor:
     """Fail unless `result` is a batch like x: type, shape, finite, and free of any graph."""
     require(isinstance(result, Tensor), f"The result is a {type(result).__name__}: return a tensor like x.")
-    require(result.shape == x.shape, f"The result has shape {tuple(result.shape)}, x has {tuple(x.shape)}: return one image for each image.")
+    require(result.shape == x.shape,
+            f"The result has shape {tuple(result.shape)}, x has {tuple(x.shape)}: return one image for each image.")
     require(result.dtype == x.dtype, f"The result is {result.dtype}, x is {x.dtype}: keep the type of x.")
-    require(torch.isfinite(result).all(), "The result holds NaN or infinity: is there a division by a norm that can be 0?")
+    require(torch.isfinite(result).all(),
+            "The result holds NaN or infinity: is there a division by a norm that can be 0?")
     require(not result.requires_grad, "The result still hangs on the graph of the gradient: return it with .detach().")
     return result
 
@@ -79,7 +84,8 @@ def attack(function: Callable, model: nn.Module, x: Tensor, y: Tensor, *argument
     before = x.clone()
     with _watched(model):
         result = call(function, model, x, y, *arguments)
-    require(not x.requires_grad, "You set requires_grad on the x of your caller: work on x.clone().requires_grad_() instead.")
+    require(not x.requires_grad,
+            "You set requires_grad on the x of your caller: work on x.clone().requires_grad_() instead.")
     require(torch.equal(x, before), "You changed the images of your caller in place: work on a copy, x.clone().")
     return images(result, x)
 
@@ -89,7 +95,8 @@ def _watched(model: nn.Module):
     """Fail when the model was run in training mode, or is not left as it was."""
     training = [module.training for module in model.modules()]
     seen: list[bool] = []
-    hooks = [module.register_forward_pre_hook(lambda module, _: seen.append(module.training)) for module in model.modules()]
+    hooks = [module.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+             for module in model.modules()]
     try:
         yield
     finally:
@@ -103,10 +110,15 @@ def _watched(model: nn.Module):
         model.zero_grad(set_to_none=True)
         model.requires_grad_(True)
     require(seen, "The model was never called: the gradient of the loss needs its logits, model(x).")
-    require(not any(seen), "The attack ran the model in training mode, where dropout and batch statistics blur the gradient: "
+    require(not any(seen),
+            "The attack ran the model in training mode, where dropout and batch statistics blur the gradient: "
                            "call model.eval() first.")
-    require(after == training, "The model comes back in another mode: remember model.training, and restore it at the end with model.train(was).")
-    require(not polluted, "Your function leaves gradients on the parameters of the model, and they would leak into the next training step: "
+    require(after == training,
+            "The model comes back in another mode: remember model.training, and restore it at the end with "
+            "model.train(was).")
+    require(not polluted,
+            "Your function leaves gradients on the parameters of the model, and they would leak into the next "
+            "training step: "
                           "take torch.autograd.grad(loss, x) instead of loss.backward().")
     require(not frozen, "The parameters of the model come back with requires_grad = False: leave them as they were.")
 
