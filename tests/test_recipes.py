@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from advlens import data, training, zoo
+from advlens.attacks import losses
 from advlens.course import recipes, records
 from advlens.training import loop
 
@@ -219,6 +220,17 @@ def test_recipes_are_values_that_tell_all_their_settings():
                        {"prepare": partial(recipes.learn_features, p=9)}):
             assert replace(recipe, **change).digest != recipe.digest
     assert replace(recipe, epochs=recipe.epochs).digest == recipe.digest
+
+
+@pytest.mark.parametrize("key", [key for key, recipe in recipes.RECIPES.items() if recipe.temperature > 1])
+def test_the_temperature_is_for_training_only(key, digits):
+    """Cross-entropy without one has no gradient at all on most images of these nets; the log-odds have theirs on each."""
+    net, lost = zoo.pretrained(*key.split("-")), {}
+    for loss in (losses.cross_entropy, losses.log_odds):
+        x = digits.images[:100].clone().requires_grad_()
+        gradient, = torch.autograd.grad(loss(net(x), digits.labels[:100]).sum(), x)
+        lost[loss] = (gradient == 0).flatten(1).all(1).float().mean()
+    assert lost[losses.cross_entropy] > 0.5 and lost[losses.log_odds] == 0
 
 
 def test_half_precision_is_for_the_large_nets_only():

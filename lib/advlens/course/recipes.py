@@ -40,7 +40,7 @@ class Recipe:
     """All settings of a training; its repr says them, and its digest tells it from every other recipe.
 
     prepare: what happens before `training.fit`, (model, sets, seed) -> the part to train, and on what.
-    temperature: that of the cross-entropy in training, and only there: an attack along the log-odds needs none.
+    temperature: that of the cross-entropy.
     """
 
     network: str
