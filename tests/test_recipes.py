@@ -224,7 +224,7 @@ def test_recipes_are_values_that_tell_all_their_settings():
 
 @pytest.mark.parametrize("key", [key for key, recipe in recipes.RECIPES.items() if recipe.temperature > 1])
 def test_the_temperature_is_for_training_only(key, digits):
-    """Cross-entropy without one has no gradient at all on most images of these nets; the log-odds have theirs on each."""
+    """Cross-entropy without one has no gradient at all on most images of these nets; the log-odds have one on each."""
     net, lost = zoo.pretrained(*key.split("-")), {}
     for loss in (losses.cross_entropy, losses.log_odds):
         x = digits.images[:100].clone().requires_grad_()
