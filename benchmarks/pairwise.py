@@ -63,8 +63,7 @@ def block(samples: int, n: int, outputs: int, repetitions: int) -> str:
         memory.append(f"{held / 1e6:.1f} MB = {held / given:.2f} x (inputs + weights + outputs, {given / 1e6:.1f} MB)")
     note = f"outputs and input gradients differ by {apart:.0e} at most; peak extra memory: " + "; ".join(memory)
     return compare.times(f"Pairwise difference, {samples} x {n} -> {outputs}",
-                         "ours not slower than stored, memory at most 2 x",
-                         sides, note=note, repetitions=repetitions)
+                         "ours not slower than stored, memory at most 2 x", sides, note=note, repetitions=repetitions)
 
 
 def table(repetitions: int = 5) -> str:

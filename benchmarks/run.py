@@ -10,8 +10,8 @@ from importlib import import_module
 
 from compare import HEADER
 
-PEERS = ("minimum_l2", "deepfool", "sparse", "jpeg", "hebbian", "pairwise",
-         "training")  # one table, ours against each peer
+# one table, ours against each peer
+PEERS = ("minimum_l2", "deepfool", "sparse", "jpeg", "hebbian", "pairwise", "training")
 OTHERS = ("pgd", "robust_curve", "kernels", "chapter_times")
 
 wanted = sys.argv[1:] or [*PEERS, *OTHERS]

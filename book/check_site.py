@@ -90,8 +90,8 @@ def contents(toc: Path) -> list[str]:
 
     def visit(entry):
         if isinstance(entry, dict):
-            found.extend(str(entry[key]).removesuffix(".ipynb").removesuffix(".md")
-                         for key in ("root", "file") if key in entry)
+            found.extend(str(entry[key]).removesuffix(".ipynb").removesuffix(".md") for key in ("root", "file")
+                         if key in entry)
             for value in entry.values():
                 visit(value)
         elif isinstance(entry, list):
@@ -222,9 +222,8 @@ def main(arguments=None) -> int:
     parser.add_argument("--toc", type=Path, default=ROOT / "_toc.yml", help="the table of contents")
     given = parser.parse_args(arguments)
     counts, wrong = check(given.site, given.toc)
-    print("Site:",
-          ", ".join(f"{counts[what]} {what}"
-                    for what in ("pages", "figures", "images", "alternative texts", "widgets", "frames")))
+    print("Site:", ", ".join(f"{counts[what]} {what}"
+                             for what in ("pages", "figures", "images", "alternative texts", "widgets", "frames")))
     for line in wrong:
         print("WRONG", line, file=sys.stderr)
     return bool(wrong)

@@ -67,8 +67,7 @@ def _lens(ax, noise, centre, radius) -> None:
     x, y = centre
     limit = noise.abs().max().item()
     handle = FancyArrowPatch((x + 0.74 * radius, y - 0.74 * radius), (x + 1.22 * radius, y - 1.22 * radius),
-                             arrowstyle="-", color=RIM,
-                             linewidth=16, capstyle="round", zorder=1)
+                             arrowstyle="-", color=RIM, linewidth=16, capstyle="round", zorder=1)
     ax.add_patch(handle)
     rim = Circle(centre, radius, facecolor=PAPER, edgecolor=RIM, linewidth=9, zorder=4, fill=False)
     shown = ax.imshow(noise[0], cmap=plots.SIGNED, vmin=-limit, vmax=limit, interpolation="nearest", zorder=3,

@@ -138,8 +138,7 @@ def _recipe(mnist: data.Dataset) -> tuple[nn.Module, training.History]:
         net = nn.Sequential(nn.Flatten(), nn.Linear(784, 100), nn.Sigmoid(), nn.Linear(100, 100), nn.Sigmoid(),
                             nn.Linear(100, 10))
     history = training.fit(net, mnist[order[:55_800]], validation=mnist[order[55_800:]], epochs=100, patience=20,
-                           batch_size=20,
-                           optimizer=partial(torch.optim.SGD, momentum=0.9), learning_rate=0.002,
+                           batch_size=20, optimizer=partial(torch.optim.SGD, momentum=0.9), learning_rate=0.002,
                            loss=lambda z, y: _squared_error(z, y).mean(), seed=SEED, progress=False)
     return net.requires_grad_(False), history
 
@@ -183,8 +182,7 @@ RECORDS = {
     "03-protocol": Grid(protocol, data=["cifar10 test"], seed=SEED),
     "03-frog": Grid(frog, data=["cifar10 train", "cifar10_lossless test"]),
     "03-cutilli": Grid(cutilli, data=["mnist train", "mnist test"], seed=SEED),
-    "03-honest": Grid(honest,
-                      [{"net": net, "attack": attack} for net in HONEST_EPS
-                       for attack in ("clean", "noise", "fgsm", "pgd")],
+    "03-honest": Grid(honest, [{"net": net, "attack": attack} for net in HONEST_EPS
+                               for attack in ("clean", "noise", "fgsm", "pgd")],
                       by_net, ["mnist test", "cifar10 test"], SEED),
 }

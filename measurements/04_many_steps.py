@@ -54,8 +54,8 @@ def knobs(steps: int, step_size: float, start: int | None) -> list[int]:
     """Which of LeNet's images still stand after PGD; start: seed of the random start, or None to start at x."""
     net, test = _net_and_images("lenet", KNOBS_IMAGES)
     adversarial = attacks.pgd(net, *_on_device(test), eps=KNOBS_EPS, steps=steps,
-                              step_size=step_size * KNOBS_EPS / steps,
-                              random_start=start is not None, first_success=True, generator=_generator(start or 0))
+                              step_size=step_size * KNOBS_EPS / steps, random_start=start is not None,
+                              first_success=True, generator=_generator(start or 0))
     return evaluation.classified_right(net, adversarial.cpu(), test.labels).nonzero().flatten().tolist()
 
 
@@ -217,13 +217,11 @@ def _generator(seed: int = SEED) -> torch.Generator:
 
 
 RECORDS = {
-    "04-curves": Grid(curve,
-                      [{"net": net, "attack": attack, "eps": list(eps)} for net, eps in NETS.items()
-                       for attack in ("fgsm", "pgd")],
+    "04-curves": Grid(curve, [{"net": net, "attack": attack, "eps": list(eps)} for net,
+                              eps in NETS.items() for attack in ("fgsm", "pgd")],
                       curves, BOTH, SEED),
-    "04-knobs": Grid(knobs,
-                     [*CELLS, *({"steps": 40, "step_size": 2.5, "start": start} for start in (None, *STARTS[1:]))],
-                     knob_table, ["mnist test"], SEED),
+    "04-knobs": Grid(knobs, [*CELLS, *({"steps": 40, "step_size": 2.5, "start": start}
+                                       for start in (None, *STARTS[1:]))], knob_table, ["mnist test"], SEED),
     "04-starts": Grid(starts, data=["mnist test"], seed=SEED),
     "04-confident": Grid(confident, confident_points(), confident_values, ["mnist test"], SEED),
     "04-honest": Grid(curve, honest_points(), honest_values, BOTH, SEED),

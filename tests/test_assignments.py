@@ -40,8 +40,7 @@ def test_a_master_has_three_exercises_two_pictures_and_the_set_up_cell(master):
     assert notebook.cells[-1].source.count("**Marking guide.**") == 1
     pictures = re.findall(r"!\[([^\]]{30,})\]\(data:image/png;base64,", "".join(c.source for c in notebook.cells))
     assert len(pictures) == 2  # each with an alternative text
-    installing = lambda path: next(c.source
-                                   for c in jupytext.read(path).cells
+    installing = lambda path: next(c.source for c in jupytext.read(path).cells
                                    if c.cell_type == "code").split("\nimport torch")[0]
     assert installing(master) == installing(ROOT / "chapters" / master.name)
 
@@ -129,9 +128,8 @@ def submissions(folder: Path, release: Path) -> None:
     hand_in(folder, "right.ipynb", answer())
     hand_in(folder, f"partly/{SHEET}.ipynb", answer(fgsm=SOLUTION.replace(".clamp(0, 1)", "")))
     hand_in(folder, "hasty.ipynb",
-            answer(measurement=next(c.source
-                                    for c in MASTER.cells if c.metadata.get("nbgrader",
-                                                                            {}).get("grade_id") == "measurement")
+            answer(measurement=next(c.source for c in MASTER.cells
+                                    if c.metadata.get("nbgrader", {}).get("grade_id") == "measurement")
                                           .replace('conclusion = "c"', 'conclusion = "a"')))
     shutil.copy(release / f"{SHEET}.ipynb", folder / "untouched.ipynb")
     hand_in(folder, "syntax.ipynb", answer(fgsm="def my_fgsm(model, x, y, eps)\n    return x"))

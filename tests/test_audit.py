@@ -135,9 +135,10 @@ def test_an_honestly_hardened_net_passes(hardened, lenet, check, some):
 
 
 @pytest.mark.parametrize("wrap",
-                         [lambda net: BPDA(net, compress),
-                          lambda net: EOT(net, lambda x, g: x + 0.1 * torch.randn(x.shape[1:], generator=g), 4)],
-                         ids=["bpda", "eot"])
+                         [lambda net: BPDA(net,
+                                           compress), lambda net: EOT(net, lambda x, g: x
+                                                                      + 0.1 * torch.randn(x.shape[1:], generator=g),
+                                                                      4)], ids=["bpda", "eot"])
 def test_a_defence_in_its_adaptive_wrapper_passes(wrap, lenet, some):
     report = audit.audit(wrap(lenet), some[0][:20], some[1][:20], eps=0.1, steps=10)
     assert report.passed, str(report)

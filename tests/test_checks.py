@@ -124,8 +124,8 @@ def in_place(raw):
     "You map to [-1, 1]": lambda raw: bytes_first(raw).float() / 127.5 - 1,
     "lack their channel": lambda raw: raw.float() / 255,
     "channels still come last": lambda raw: (raw.unsqueeze(1) if raw.ndim == 3 else raw).float() / 255,
-    "reshape and view only cut": lambda raw: (raw.unsqueeze(1) if raw.ndim == 3 else raw.reshape(len(raw), 3, 5,
-                                                                                                 7)).float() / 255,
+    "reshape and view only cut": lambda raw:
+        (raw.unsqueeze(1) if raw.ndim == 3 else raw.reshape(len(raw), 3, 5, 7)).float() / 255,
     "Height and width are exchanged": lambda raw: bytes_first(raw).mT.float() / 255,
     "return float32": lambda raw: bytes_first(raw).double() / 255,
     "in place": in_place,
@@ -206,8 +206,8 @@ def counted(n):
 
 @slips({
     "`first` is not measured yet": lambda: ([counted(n) for n in range(21)], None),
-    "without the biases": lambda: ([sum(p.numel() for p in models.LeNet(n).parameters() if p.ndim > 1)
-                                    for n in range(21)], 15),
+    "without the biases": lambda:
+        ([sum(p.numel() for p in models.LeNet(n).parameters() if p.ndim > 1) for n in range(21)], 15),
     "begins with one extra layer": lambda: ([counted(n) for n in range(1, 21)], 15),
     "n runs from 0 to 20": lambda: ([counted(n) for n in range(11)], 15),
     "same for every n": lambda: ([counted(0)] * 21, 15),
@@ -310,10 +310,9 @@ def test_fgsm_as_a_guest(words, wrong):
     "A mean over the batch": in_evaluation_mode(lambda m, x, y, eps: (x + eps * gradient(m, x, y, "mean")).clamp(0, 1)),
     "That is FGM": one_step(lambda x, g, eps: x + eps * geometry.steepest(g, "l2")),
     "the model's own prediction": in_evaluation_mode(lambda m, x, y, eps: step(m, x, m(x).argmax(1), eps)),
-    "a softmax too many": in_evaluation_mode(lambda m, x, y,
-                                             eps: (x + eps * gradient(m, x, y,
-                                                                      before=lambda z: z.softmax(1)).sign()).clamp(0,
-                                                                                                                   1)),
+    "a softmax too many":
+        in_evaluation_mode(lambda m, x, y, eps: (x + eps * gradient(m, x, y,
+                                                                    before=lambda z: z.softmax(1)).sign()).clamp(0, 1)),
     "Pixels leave [0, 1]": in_evaluation_mode(lambda m, x, y, eps: x + eps * gradient(m, x, y).sign()),
     "The result is not x + eps * sign": one_step(lambda x, g, eps: x + 0.3 * eps * g.sign()),
 })
@@ -356,9 +355,8 @@ def test_smallest_eps(words, wrong):
 # --- 04 ------------------------------------------------------------------------------
 
 def walker(direction=lambda g: g.sign(), ball=lambda point, x, before, eps: x + (point - x).clamp(-eps, eps),
-           box=lambda point: point.clamp(0, 1),
-           sign=1, length=lambda eps, step_size: step_size, rounds=lambda n: n, anew=True, forget=True,
-           end=lambda point: point):
+           box=lambda point: point.clamp(0, 1), sign=1, length=lambda eps, step_size: step_size, rounds=lambda n: n,
+           anew=True, forget=True, end=lambda point: point):
     def attack(model, x, y, eps, step_size, steps):
         point = x.clone()
         g = torch.zeros_like(x)

@@ -186,9 +186,8 @@ def alone(tmp_path, monkeypatch):
 
 
 def test_without_network_there_are_three_ways_out(alone):
-    with pytest.raises(DataUnavailable,
-                       match="mnist could not be downloaded into .*cache.*unreachable.*" + THREE_WAYS.format("mnist",
-                                                                                                             "digits")):
+    with pytest.raises(DataUnavailable, match="mnist could not be downloaded into .*cache.*unreachable.*"
+                       + THREE_WAYS.format("mnist", "digits")):
         data.load("mnist")
     with pytest.raises(DataUnavailable, match=THREE_WAYS.format("cifar10", "shapes")):
         data.load("cifar10", "test")
@@ -196,9 +195,8 @@ def test_without_network_there_are_three_ways_out(alone):
 
 
 def test_the_stand_in_says_that_it_is_one_and_why(alone):
-    with pytest.warns(StandInWarning,
-                      match="mnist is replaced by the embedded set 'digits' .*unreachable.*Every number below is about "
-                            "the stand-in"):
+    with pytest.warns(StandInWarning, match="mnist is replaced by the embedded set 'digits' .*unreachable.*Every "
+                                            "number below is about the stand-in"):
         ds = data.load("mnist", "test", fallback="digits")
     assert (ds.name, ds.split, ds.stands_for) == ("digits", "test", "mnist") and ds.source.startswith("digits")
 
@@ -500,8 +498,8 @@ def test_torchvisions_layout_of_cifar10(own, monkeypatch):
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
     train, test = data.load("cifar10"), data.load("cifar10", "test")
-    assert train.images.shape == (10, 3, 32, 32) and test.labels.tolist() == [0,
-                                                                              1] and test.source == "CIFAR-10, original files"
+    assert train.images.shape == (10, 3, 32,
+                                  32) and test.labels.tolist() == [0, 1] and test.source == "CIFAR-10, original files"
 
 
 def test_a_download_is_kept_and_not_asked_for_again(online, alone):
@@ -548,8 +546,8 @@ def test_a_download_of_wrong_files_is_not_believed(damage, online, alone):
 def test_a_download_that_breaks_off_leaves_nothing(error, online, alone):
     """Also a full disk: the message names the folder and the variable that moves it."""
     online.error = error
-    with pytest.raises(DataUnavailable,
-                       match="could not be downloaded into .*cache.*ADVLENS_CACHE names another folder.*Three ways out"):
+    with pytest.raises(DataUnavailable, match="could not be downloaded into .*cache.*ADVLENS_CACHE names another "
+                                              "folder.*Three ways out"):
         data.load("mnist", "test")
     assert not list((alone / "cache").iterdir())
     online.error = None
@@ -591,9 +589,8 @@ def test_a_killed_download_leaves_nothing_that_is_believed(online, alone):
 def test_a_cache_folder_that_cannot_be_made(online, alone, monkeypatch):
     (alone / "file").write_text("in the way")
     monkeypatch.setenv("ADVLENS_CACHE", str(alone / "file" / "cache"))
-    with pytest.raises(DataUnavailable,
-                       match="The cache folder .*cache cannot be written .*set ADVLENS_CACHE to another one.*Three "
-                             "ways out"):
+    with pytest.raises(DataUnavailable, match="The cache folder .*cache cannot be written .*set ADVLENS_CACHE to "
+                                              "another one.*Three ways out"):
         data.load("mnist", "test")
 
 
@@ -601,8 +598,8 @@ def test_a_read_only_cache_folder(online, alone, monkeypatch):
     def refuse(*args, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(data.real.tempfile, "mkdtemp",
-                        refuse)  # a real one would not stop the tests of an administrator
+    # a real one would not stop the tests of an administrator
+    monkeypatch.setattr(data.real.tempfile, "mkdtemp", refuse)
     with pytest.raises(DataUnavailable, match="The cache folder .*Read-only file system.*ADVLENS_CACHE"):
         data.load("mnist", "test")
     with pytest.warns(StandInWarning, match="cannot be written"):

@@ -17,9 +17,8 @@ TRITON = importlib.util.find_spec("triton") is not None
 MODULES = sorted(m.name for m in pkgutil.walk_packages(advlens.__path__, "advlens.") if TRITON
                  or not m.name.endswith("_triton"))
 # Modules that show their use: these, and all of these packages.  Triton's kernels show nothing: their twins do.
-EXAMPLES = {f"advlens.{name}"
-            for name in ("data", "geometry", "evaluation", "kernels", "jpeg", "spectral", "saliency", "hebbian",
-                         "counting")}
+EXAMPLES = {f"advlens.{name}" for name in ("data", "geometry", "evaluation", "kernels", "jpeg", "spectral", "saliency",
+                                           "hebbian", "counting")}
 PACKAGES = ("advlens.attacks.", "advlens.defences.", "advlens.kernels.")
 ATTACKS = importlib.import_module("advlens.attacks").__all__
 

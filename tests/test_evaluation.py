@@ -76,8 +76,7 @@ def score(only_a, only_b, n, d):
     """
     def unlikely(q):  # q: share of images that only b holds; q + d: that only a holds
         rest = 1 - 2 * q - d
-        return -(only_a * math.log(max(q + d, 1e-300)) + only_b * math.log(max(q,
-                                                                               1e-300))
+        return -(only_a * math.log(max(q + d, 1e-300)) + only_b * math.log(max(q, 1e-300))
                  + (n - only_a - only_b) * math.log(max(rest, 1e-300)))
 
     q = optimize.minimize_scalar(unlikely, bounds=(max(0.0, -d), (1 - d) / 2), method="bounded",

@@ -240,9 +240,8 @@ X = torch.full((1, 3, 8, 8), 0.5)
 
 @pytest.mark.parametrize("make", [lambda q: JPEG(q), lambda q: compress(X, q), tables],
                          ids=["layer", "compress", "tables"])
-@pytest.mark.parametrize("quality, error",
-                         [(0, ValueError), (101, ValueError), (-5, ValueError), (50.0, TypeError), ("50", TypeError),
-                          (True, TypeError), (None, TypeError)])
+@pytest.mark.parametrize("quality, error", [(0, ValueError), (101, ValueError), (-5, ValueError), (50.0, TypeError),
+                                            ("50", TypeError), (True, TypeError), (None, TypeError)])
 def test_quality_outside_1_to_100(make, quality, error):
     with pytest.raises(error, match="quality.*1 to 100"):
         make(quality)
@@ -317,8 +316,8 @@ def test_the_kernel_takes_bfloat16(shape, subsample, kernel, device):
     ours = kernel.round_trip(x.to(device), *tables(60), subsample=subsample).cpu()
     assert ours.dtype == torch.bfloat16
     wanted = compress(x.float(), 60, "4:2:0" if subsample else "4:4:4")
-    torch.testing.assert_close(ours.float(), wanted, rtol=2**-7,
-                               atol=0)  # the interpreter cuts the last bit off, a GPU rounds it
+    # the interpreter cuts the last bit off, a GPU rounds it
+    torch.testing.assert_close(ours.float(), wanted, rtol=2**-7, atol=0)
 
 
 def test_the_kernel_takes_images_that_are_not_contiguous(kernel, device):

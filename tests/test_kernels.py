@@ -36,14 +36,11 @@ def test_the_kernel_is_chosen_on_a_gpu_for_the_types_that_it_takes(name, dtype, 
 
 # name -> its function, and arguments of one type
 CALLS = {
-    "jpeg": ("round_trip", lambda t,
-             d: dict(x=torch.ones(1, 1, 8, 8).to(d, t), luminance=torch.ones(8, 8).to(d),
-                     chrominance=torch.ones(8, 8).to(d),
-                                             subsample=False)),
+    "jpeg": ("round_trip", lambda t, d: dict(x=torch.ones(1, 1, 8, 8).to(d, t), luminance=torch.ones(8, 8).to(d),
+                                             chrominance=torch.ones(8, 8).to(d), subsample=False)),
     "jsma": ("best_pair", lambda t, d: dict(a=torch.ones(1, 3).to(d, t), b=torch.ones(1, 3).to(d, t))),
-    "krotov_hopfield": ("update_", lambda t,
-                        d: dict(weights=torch.ones(3, 4, device=d), images=torch.ones(2, 4).to(d, t), p=2, k=2,
-                                delta=0.4, step=0.1)),
+    "krotov_hopfield": ("update_", lambda t, d: dict(weights=torch.ones(3, 4, device=d),
+                                                     images=torch.ones(2, 4).to(d, t), p=2, k=2, delta=0.4, step=0.1)),
     "pairwise": ("forward", lambda t, d: dict(v=torch.ones(1, 3).to(d, t), weight=torch.ones(2, 3).to(d, t))),
 }
 

@@ -254,8 +254,9 @@ def test_the_layers_build_a_net_that_trains_and_can_be_attacked(digits):
 
 # --- half precision and the start ----------------------------------------------------
 
-SMALL = [lambda **g: Angular(6, 5, **g), lambda **g: PairwiseDifference(6, 5, **g),
-         lambda **g: PairwiseDifference(6, 5, full=True, **g),
+SMALL = [lambda **g: Angular(6, 5, **g), lambda **g: PairwiseDifference(6, 5, **g), lambda **g: PairwiseDifference(6,
+                                                                                                                   5,
+                                                                                                                   full=True, **g),
          lambda **g: PatchPairwiseDifference(1, 3, 2, **g)]
 
 
@@ -361,9 +362,8 @@ def test_the_meter_sees_what_a_dense_layer_holds():
     assert peak(lambda: [float(torch.zeros(1000).sum()) for _ in range(50)])[0] < 10000
 
 
-@pytest.mark.parametrize("samples, n, out, full",
-                         [(400, 100, 2, False), (400, 100, 2, True), (64, 120, 1, False), (3000, 60, 1, False),
-                          (20, 200, 10, False)])
+@pytest.mark.parametrize("samples, n, out, full", [(400, 100, 2, False), (400, 100, 2, True), (64, 120, 1, False),
+                                                   (3000, 60, 1, False), (20, 200, 10, False)])
 def test_memory_is_linear(samples, n, out, full):
     """Forward and backward together: at most 2 x (inputs + weights + outputs) beyond what was given, gradients
     included.
@@ -412,8 +412,8 @@ def kernel():
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("samples, n, out", [(2, 2, 1), (33, 7, 3), (3, 10, 65), (2, 18, 2)])
 def test_kernel_equals_twin(samples, n, out, full, dtype, tolerance, kernel, device, monkeypatch):
-    for name, value in {"PROGRAMS": 3, "SAMPLES": 16,
-                        "PAIRS": 16}.items():  # the interpreter takes a millisecond for each program
+    # the interpreter takes a millisecond for each program
+    for name, value in {"PROGRAMS": 3, "SAMPLES": 16, "PAIRS": 16}.items():
         monkeypatch.setattr(kernel, name, value)
     draw = lambda *shape: torch.randn(*shape, device=device).to(dtype)
     v, weight, grad = draw(samples, n), draw(out, n, n) if full else draw(out, n * (n - 1) // 2), draw(samples, out)
@@ -428,9 +428,8 @@ def test_kernel_equals_twin(samples, n, out, full, dtype, tolerance, kernel, dev
 def test_kernel_gives_only_what_is_wanted_and_the_same_bits_again(kernel, device):
     v, weight, grad = (torch.randn(*shape, device=device) for shape in ((5, 6), (2, 15), (5, 2)))
     both = kernel.backward(grad, v, weight)
-    (to_v, nothing), (nothing_either, to_weight) = kernel.backward(grad, v, weight, True, False), kernel.backward(grad,
-                                                                                                                  v,
-                                                                                                                  weight, False, True)
+    (to_v, nothing), (nothing_either, to_weight) = kernel.backward(grad, v, weight, True,
+                                                                   False), kernel.backward(grad, v, weight, False, True)
     assert nothing is None and nothing_either is None
     assert torch.equal(both[0], to_v) and torch.equal(both[1], to_weight)
 

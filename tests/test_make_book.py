@@ -46,8 +46,7 @@ def make(folder) -> subprocess.CompletedProcess:
 def kill_in_the_middle(folder) -> None:
     (folder / "pause").touch()
     run = subprocess.Popen(["make", "book", "VENV=env"], cwd=folder, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL,
-                           start_new_session=True)
+                           stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         for _ in range(600):
             if (folder / "paused").exists():

@@ -42,10 +42,10 @@ def draw(name):
     probabilities = torch.rand(4, 10, generator=generator).softmax(1)
     return {
         "images": lambda: plots.images(grey, ["a", "b", "c", "d"], 3, source=SOURCE, frame=[True, False, True, True]),
-        "attack": lambda: plots.attack(grey, grey.flip(0), probabilities, probabilities.flip(0), CLASSES,
-                                       source=SOURCE),
-        "attack in colour": lambda: plots.attack(colour[:1], colour[1:2], probabilities[:1], probabilities[1:2],
-                                                 CLASSES, source=SOURCE),
+        "attack": lambda:
+            plots.attack(grey, grey.flip(0), probabilities, probabilities.flip(0), CLASSES, source=SOURCE),
+        "attack in colour": lambda:
+            plots.attack(colour[:1], colour[1:2], probabilities[:1], probabilities[1:2], CLASSES, source=SOURCE),
         "curves": lambda: plots.curves({"lenet": CURVE, "vgg_blocks": CURVE}, source=SOURCE),
         "history": lambda: plots.history(History([2.0, 1.0], [0.5, 0.8], [0.4, 0.7]), source=SOURCE),
         "confusion": lambda: plots.confusion(torch.arange(100).view(10, 10), CLASSES, source=SOURCE),
@@ -142,10 +142,10 @@ def lab(light):
 # What a reader without red (protan) or green (deutan) cones sees: Machado, Oliveira & Fernandes 2009, severity 1.
 SIGHT = {
     "full": np.eye(3),
-    "deutan": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
-                        [-0.011820, 0.042940, 0.968881]]),
-    "protan": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
-                        [-0.003882, -0.048116, 1.051998]]),
+    "deutan":
+        np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+    "protan":
+        np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
 }
 
 

@@ -121,8 +121,7 @@ def setup_cell(path: Path) -> str:
 
 
 SET_UP = [*CHAPTERS, *sorted((ROOT / "exercises").glob("[0-9]*.py")),
-          *sorted((ROOT / "exercises" / "student").glob("*.ipynb")),
-          ROOT / "book" / "index.py"]
+          *sorted((ROOT / "exercises" / "student").glob("*.ipynb")), ROOT / "book" / "index.py"]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)

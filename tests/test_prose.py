@@ -86,8 +86,8 @@ def numbers_by_hand(notebook) -> list[str]:
 def notebook(*sources, **metadata):
     """A made-up chapter: a source that starts with `#:` is prose, any other is code."""
     return nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_markdown_cell(source[2:]) if source.startswith("#:") else nbformat.v4.new_code_cell(source,
-                                                                                                            metadata=metadata)
+        nbformat.v4.new_markdown_cell(source[2:]) if source.startswith("#:")
+        else nbformat.v4.new_code_cell(source, metadata=metadata)
         for source in sources])
 
 
@@ -103,8 +103,8 @@ def test_there_are_chapters_to_look_at():
 @pytest.mark.parametrize("prose", [
     "LeNet has an accuracy of 97.3 % after this.", "It keeps 5% of them.", "about 40 per cent",
     "the accuracy is 0.973 now", "It falls to .52 at once.", "an accuracy of 97.3 now",
-    "**3 of 10** images", "12 images out of 500", "1,203 out of the 10,000 images", "16 points above the test accuracy",
-    "The attack is 17 times faster.",
+    "**3 of 10** images", "12 images out of 500", "1,203 out of the 10,000 images",
+    "16 points above the test accuracy", "The attack is 17 times faster.",
     "It took 12.5 seconds.", "First {cite}`unam2021` measured it. We find 41 %.", "An interval, 95 %, of accuracies",
 ])
 def test_a_number_typed_in_prose_is_found(prose):
@@ -133,8 +133,7 @@ def test_a_number_typed_under_a_figure_is_found(about):
     "#:the 95 % interval of each", "#:3. **Think.** A colleague's net keeps 95 % under attack. What now?",
     "#:```python\nx = 0.5\n```",
     "#:See [the second part](02_networks.html#v1.5).", "x = 0.5  # one half", 'card["test accuracy 95 %"]',
-    'print(f"{accuracy:.1%} of {n} images")',
-    'records.say("LeNet keeps {kept:.1%}.", kept=0.5)',
+    'print(f"{accuracy:.1%} of {n} images")', 'records.say("LeNet keeps {kept:.1%}.", kept=0.5)',
     'widgets.predict("?", {"about 50 %": "Close.", "about 5 %": "No."}, "about 5 %")',
     'records.verdict("A claim", source="unam2021", reported="97.3 %", measured=f"{a:.1%}", verdict="open", why="-")',
 ])

@@ -98,8 +98,7 @@ ADVICE = {
 
 
 def audit(model: Model, x: Tensor | Dataset, y: Tensor | None = None, *, eps: float | None = None,
-          other: Model | None = None,
-          steps: int = 40, tolerance: float = 0.05, seed: int = 0) -> Audit:
+          other: Model | None = None, steps: int = 40, tolerance: float = 0.05, seed: int = 0) -> Audit:
     """Does this model only hide its gradient?  A set of diagnostics, which a net that was trained plainly passes.
 
     x, y: about 100 images (N, C, H, W) in [0, 1] and labels (N,), or a Dataset; those that are
@@ -145,8 +144,7 @@ def examine(model: Model, x: Tensor, y: Tensor, eps: float, other: Model | None,
         """Which images (N,) fool the net after PGD on `source`."""
         device = device_of(source, x)
         adversarial = pgd(source, x.to(device), y.to(device), eps=eps, steps=steps, loss=loss,
-                          random_start=random_start,
-                          first_success=first_success, generator=generator())
+                          random_start=random_start, first_success=first_success, generator=generator())
         return fooled(net, adversarial.to(x.device), y)
 
     with frozen(net), warnings.catch_warnings():

@@ -295,8 +295,7 @@ def robust_curve(model: Model, x: Tensor | Dataset, y: Tensor | None = None, att
 
 
 def transfer(source: Model, target: Model, x: Tensor | Dataset, y: Tensor | None = None, attack: Attack | None = None,
-             *,
-             batch_size: int = 500, progress: bool = False) -> Rate:
+             *, batch_size: int = 500, progress: bool = False) -> Rate:
     """Share of images that `target` classifies right, and still does after `attack(source, x, y)`.
 
     The denominator is that of `robust_accuracy(target, x, y, attack)`: all images.  So the

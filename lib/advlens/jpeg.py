@@ -69,8 +69,8 @@ def compress(images: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor
     tables(quality)  # raises
     _check(images, subsampling)
     work = torch.promote_types(images.dtype, torch.float32)  # in half precision a product with 255 loses levels
-    levels = (images.detach().to(work) * 255).round().to("cpu", torch.uint8).permute(0, 2, 3,
-                                                                                     1).contiguous()  # (N, H, W, C)
+    # (N, H, W, C)
+    levels = (images.detach().to(work) * 255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous()
     pixels = levels.numpy() if levels.shape[3] == 3 else levels[..., 0].numpy()
 
     def there_and_back(part: np.ndarray) -> np.ndarray:

@@ -43,22 +43,21 @@ def test_a_missing_page(copy):
 
 
 def test_an_empty_page(copy):
-    edit(copy / f"{CHAPTER}.html",
-         lambda html: re.sub(r'(<article class="bd-article".*?>).*(</article>)', r"\1<h1>Title</h1>\2", html,
-                             flags=re.S))
+    edit(copy / f"{CHAPTER}.html", lambda html: re.sub(r'(<article class="bd-article".*?>).*(</article>)',
+                                                       r"\1<h1>Title</h1>\2", html, flags=re.S))
     assert f"{CHAPTER}: empty page" in complaints(copy)
 
 
 def test_a_traceback(copy):
-    edit(copy / f"{CHAPTER}.html",
-         lambda html: re.sub(r'(<div class="cell_output[^>]*>)', r"\1<pre>Traceback (most recent call last):</pre>",
-                             html, count=1))
+    edit(copy / f"{CHAPTER}.html", lambda html: re.sub(r'(<div class="cell_output[^>]*>)',
+                                                       r"\1<pre>Traceback (most recent call last):</pre>", html,
+                                                       count=1))
     assert "an error stands in an output" in complaints(copy)
 
 
 def test_a_message_of_the_builder(copy):
-    edit(copy / "book/notation.html",
-         lambda html: html.replace("<h1>", '<aside class="system-message"><p>WARNING</p></aside><h1>'))
+    edit(copy / "book/notation.html", lambda html: html.replace("<h1>", '<aside '
+                                                                        'class="system-message"><p>WARNING</p></aside><h1>'))
     assert "messages of the builder" in complaints(copy)
 
 
@@ -69,8 +68,8 @@ def test_a_missing_image_file(copy):
 
 
 def test_an_image_without_alternative_text(copy):
-    edit(copy / f"{CHAPTER}.html",
-         lambda html: re.sub(r'(<article.*?<img[^>]*?) alt="[^"]*"', r'\1 alt=""', html, count=1, flags=re.S))
+    edit(copy / f"{CHAPTER}.html", lambda html: re.sub(r'(<article.*?<img[^>]*?) alt="[^"]*"', r'\1 alt=""', html,
+                                                       count=1, flags=re.S))
     assert "no alternative text" in complaints(copy)
 
 
@@ -80,15 +79,14 @@ def test_a_figure_that_is_not_shown(copy):
 
 
 def test_a_widget_that_is_not_shown(copy):
-    edit(copy / "book/index.html",
-         lambda html: re.sub(r'<script type="application/vnd.jupyter.widget-view\+json">.*?</script>', "", html,
-                             count=1, flags=re.S))
+    edit(copy / "book/index.html", lambda html: re.sub(r'<script '
+                                                       r'type="application/vnd.jupyter.widget-view\+json">.*?</script>', "", html, count=1, flags=re.S))
     assert "widgets are stored, 0 are shown" in complaints(copy)
 
 
 def test_a_frame_without_alternative_text(copy):
-    edit(copy / "book/index.html",
-         lambda html: re.sub(r'(advlens-frame.*?alt=)\\+"[^"\\]*\\+"', r'\1\\"\\"', html, count=1))
+    edit(copy / "book/index.html", lambda html: re.sub(r'(advlens-frame.*?alt=)\\+"[^"\\]*\\+"', r'\1\\"\\"', html,
+                                                       count=1))
     assert "frames of widgets have no alternative text" in complaints(copy)
 
 
@@ -107,10 +105,9 @@ def test_a_notebook_that_was_never_run(copy):
 
 
 def test_a_link_to_nowhere(copy):
-    edit(copy / "book/notation.html",
-         lambda html: html.replace("</h1>",
-                                   '</h1><p><a href="gone.html">x</a><a href="#gone">x</a><a '
-                                   'href="glossary.html#gone">x</a></p>'))
+    edit(copy / "book/notation.html", lambda html: html.replace("</h1>", '</h1><p><a href="gone.html">x</a><a '
+                                                                         'href="#gone">x</a><a '
+                                                                         'href="glossary.html#gone">x</a></p>'))
     found = complaints(copy)
     assert "link to gone.html: no such file" in found
     assert "link to #gone: no such place" in found and "link to glossary.html#gone: no such place" in found
@@ -122,8 +119,8 @@ def test_a_page_that_the_search_does_not_know(copy):
         index = json.loads(script.removeprefix("Search.setIndex(").removesuffix(")"))
         gone = index["docnames"].index("book/notation")
         index["terms"] = {word: kept for word, pages in index["terms"].items()
-                          if (kept := [page
-                                       for page in (pages if isinstance(pages, list) else [pages]) if page != gone])}
+                          if (kept := [page for page in (pages if isinstance(pages, list) else [pages])
+                                       if page != gone])}
         return f"Search.setIndex({json.dumps(index)})"
 
     edit(copy / "searchindex.js", half)

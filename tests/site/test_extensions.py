@@ -57,8 +57,7 @@ def test_an_unknown_record_is_a_warning_of_the_build(data, tmp_path):
     (data.parent / "index.md").write_text("# Title\n\n{record}`03-curves: nothing`\n")
     with (tmp_path / "log").open("w+") as log:
         app = Sphinx(str(data.parent), None, str(tmp_path / "out"), str(tmp_path / "trees"), "dummy", freshenv=True,
-                     status=None,
-                     warning=log, confoverrides={"extensions": ["myst_parser", "measured"]})
+                     status=None, warning=log, confoverrides={"extensions": ["myst_parser", "measured"]})
         app.build()
         log.seek(0)
         assert "known: 'lenet'" in log.read()

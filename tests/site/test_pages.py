@@ -104,8 +104,8 @@ def visit(new_page, address):
         report.drawn = page.locator(".advlens-explore, .advlens-predict").count()
         report.formulas = page.evaluate("() => [...document.querySelectorAll('span.math, div.math')].every((m) => "
                                         "m.querySelector('mjx-container'))")
-        report.transferred = sum(answer.request.sizes()["responseBodySize"]
-                                 for answer in answers if answer.url.startswith(address))
+        report.transferred = sum(answer.request.sizes()["responseBodySize"] for answer in answers
+                                 if answer.url.startswith(address))
         page.evaluate(AXE.read_text())
         report.axe = page.evaluate(AXE_RUN, RULES)
         page.emulate_media(color_scheme="dark")

@@ -38,8 +38,7 @@ class _Walk(NamedTuple):
 
 
 def hop_skip_jump(model: nn.Module, x: Tensor, y: Tensor, *, norm: str = "l2", queries: int = 5000,
-                  targeted: bool = False,
-                  starts: Tensor | None = None, batch_size: int = 500,
+                  targeted: bool = False, starts: Tensor | None = None, batch_size: int = 500,
                   generator: torch.Generator | None = None) -> Tensor:
     """HopSkipJump: the nearest adversarial image, found from decisions alone.
 
@@ -96,9 +95,8 @@ def hop_skip_jump(model: nn.Module, x: Tensor, y: Tensor, *, norm: str = "l2", q
                 break
             size = geometry.norm(walk.point - walk.x, norm)
             # The probes lie about as far from the boundary as the point itself may.
-            radius = torch.full_like(size,
-                                     FIRST) if step == 1 else size * share * x[0].numel() ** (0.5 if norm == "l2"
-                                                                                              else 1)
+            radius = torch.full_like(size, FIRST) if step == 1 else size * share * x[0].numel() ** (0.5 if norm == "l2"
+                                                                                                    else 1)
             direction = _normal(wins, walk, norm, radius, probes, batch_size, generator)
             walk = _jump(wins, walk._replace(used=walk.used + probes), direction, size / step ** 0.5,
                          queries - _bisections(share))
@@ -111,9 +109,8 @@ def _start(wins: Wins, x: Tensor, y: Tensor, starts: Tensor | None, queries: int
     point, used = x.clone(), torch.zeros_like(y)
     rows = torch.arange(len(x), device=x.device)  # those that have none yet
     for k in range(min(TRIES, queries)):
-        random = _random_image(x, k,
-                               # also where no image needs it: what is drawn later must not depend on who is left
-                               generator)
+        # also where no image needs it: what is drawn later must not depend on who is left
+        random = _random_image(x, k, generator)
         if len(rows) == 0:
             continue
         tried = starts if k == 0 and starts is not None else random.expand(len(rows), *x.shape[1:])
@@ -139,14 +136,12 @@ def _to_boundary(wins: Wins, walk: _Walk, norm: str, share: float, queries: int)
     ("linf").
     """
     d = walk.point - walk.x
-    low, high = torch.zeros_like(walk.used, dtype=d.dtype), torch.ones_like(walk.used,
-                                                                            # (n,), shares of the way; high succeeds
-                                                                            dtype=d.dtype)
+    # (n,), shares of the way; high succeeds
+    low, high = torch.zeros_like(walk.used, dtype=d.dtype), torch.ones_like(walk.used, dtype=d.dtype)
     used = walk.used.clone()
     size = geometry.norm(d, norm)
-    part = lambda share: walk.x + (d * geometry.per_sample(share, d) if norm == "l2" else geometry.project(d,
-                                                                                                           share * size,
-                                                                                                           "linf"))
+    part = lambda share: walk.x + (d * geometry.per_sample(share, d) if norm == "l2"
+                                   else geometry.project(d, share * size, "linf"))
     for _ in range(_bisections(share)):
         rows = (used < queries).nonzero().squeeze(1)
         if len(rows) == 0:
@@ -169,8 +164,9 @@ def _normal(wins: Wins, walk: _Walk, norm: str, radius: Tensor, probes: int, bat
     chunk = max(1, batch_size // len(walk.rows))
     for first in range(0, probes, chunk):
         # Drawn one by one: the numbers must not depend on how many images there are.
+        # (b, C, H, W)
         u = torch.cat([_draw((1, *walk.x.shape[1:]), walk.x, generator, draw)
-                       for _ in range(min(chunk, probes - first))])  # (b, C, H, W)
+                       for _ in range(min(chunk, probes - first))])
         if norm == "linf":
             u = 2 * u - 1
         u = u / geometry.per_sample(u.flatten(1).norm(dim=1), u)
@@ -198,8 +194,8 @@ def _jump(wins: Wins, walk: _Walk, direction: Tensor, length: Tensor, queries: i
         rows = rows[used[rows] < queries]
         if len(rows) == 0:
             break
-        tried = (walk.point[rows] + geometry.per_sample(length[rows] / 2 ** halving, point) * direction[rows]).clamp_(0,
-                                                                                                                      1)
+        tried = (walk.point[rows]
+                 + geometry.per_sample(length[rows] / 2 ** halving, point) * direction[rows]).clamp_(0, 1)
         success = wins(tried, walk.y[rows])
         used[rows] += 1
         point[rows[success]] = tried[success]

@@ -99,9 +99,8 @@ def normalise(notebook):
     # Links hang off nothing: order them by what they join.  What is left (progress bars) is dropped.
     links = [m for m in state if m not in order and state[m]["model_name"] in ("LinkModel", "DirectionalLinkModel")]
     ends = {m: re.findall(r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state[m]["state"])) for m in links}
-    for model in sorted(links,
-                        key=lambda m: (state[m]["model_name"],
-                                       [order.index(e) if e in order else -1 for e in ends[m]])):
+    for model in sorted(links, key=lambda m: (state[m]["model_name"],
+                                              [order.index(e) if e in order else -1 for e in ends[m]])):
         visit(model)
     if state:
         kept = {model: state[model] for model in order}
@@ -137,8 +136,8 @@ def differences(stored, fresh) -> list[str]:
     pairs = {f"cell {i}": (a.get("outputs", []), b.get("outputs", [])) for i,
              (a, b) in enumerate(zip(stored.cells, fresh.cells))}
     pairs["widgets"] = stored.metadata.get("widgets", {}), fresh.metadata.get("widgets", {})
-    return [f"{where}: {what}" for where, pair in pairs.items()
-            for what in _compare(*(json.dumps(o, sort_keys=True) for o in pair))]
+    return [f"{where}: {what}" for where,
+            pair in pairs.items() for what in _compare(*(json.dumps(o, sort_keys=True) for o in pair))]
 
 
 def _compare(stored: str, fresh: str):

@@ -183,8 +183,8 @@ def _grade_one(student: str, entry: Path, assignment: str, release, course: Path
         nbformat.write(notebook, submitted)
         scores, notes = _run_worker(course, assignment, limits, seconds)
         page = (course / "feedback" / STUDENT / assignment / f"{assignment}.html").read_text()
-        page = re.sub(r'<script src="https?://[^>]*>', "<script>",
-                      page)  # nbgrader's MathJax comes from a CDN: marks are nobody else's business
+        # nbgrader's MathJax comes from a CDN: marks are nobody else's business
+        page = re.sub(r'<script src="https?://[^>]*>', "<script>", page)
         total = sum(scores[name] for name in machine)
     except Ungraded as reason:
         message = str(reason)
@@ -290,8 +290,8 @@ def _store(graded: list[tuple[Result, str]], out_folder: Path) -> None:
                 marks = ["" if r.scores[e] is None else f"{r.scores[e]:g}" for e in exercises]
                 table.writerow([r.student, *marks, f"{r.total:g}", f"{r.max:g}", r.message])
         _exchange(fresh / "feedback", out_folder / "feedback", fresh / "feedback.old")
-        _exchange(fresh / "scores.csv", out_folder / "scores.csv",
-                  out_folder / "scores.previous.csv")  # it may hold marks given by hand
+        # it may hold marks given by hand
+        _exchange(fresh / "scores.csv", out_folder / "scores.csv", out_folder / "scores.previous.csv")
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

@@ -226,8 +226,8 @@ def _locally(tasks: list[Task], jobs: int | None) -> Iterable[dict]:
     import joblib
 
     jobs = min(jobs or joblib.cpu_count(), len(tasks))
-    return joblib.Parallel(jobs, batch_size=1, return_as="generator_unordered")(joblib.delayed(run_point)(*task)
-                                                                                for task in tasks)
+    return joblib.Parallel(jobs, batch_size=1,
+                           return_as="generator_unordered")(joblib.delayed(run_point)(*task) for task in tasks)
 
 
 @contextlib.contextmanager
@@ -278,8 +278,8 @@ def _ray() -> Iterator[Runner]:
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
 
     def run(tasks: list[Task]) -> Iterator[dict]:
-        remote = ray.remote(num_cpus=1, num_gpus=gpus,
-                            max_retries=3)(run_point)  # again when a worker dies, not when it raises
+        # again when a worker dies, not when it raises
+        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(run_point)
         waiting = [remote.remote(*task) for task in tasks]
         try:
             while waiting:
@@ -315,9 +315,8 @@ def measure(name: str, file: Path | str, run: Runner | None = None, *, progress:
     left = {path: point for path, point in kept.items() if not path.exists()}
     bar = tqdm(desc=name, total=len(kept), initial=len(kept) - len(left), unit="point", disable=not progress)
     with bar:
-        for result in (run
-                       or partial(_locally, jobs=None))([(file, name, point, expected)
-                                                         for point in left.values()]) if left else ():
+        for result in (run or partial(_locally, jobs=None))([(file, name, point, expected)
+                                                             for point in left.values()]) if left else ():
             _keep(_kept_at(name, result["point"], expected), result)
             bar.update()
     results = [json.loads(path.read_text()) for path in kept]

@@ -151,8 +151,7 @@ def noise(ax: Axes, d: Tensor, limit: float | None = None) -> None:
 
 
 def attack(x: Tensor, adversarial: Tensor, probabilities_before: Tensor, probabilities_after: Tensor,
-           classes: Sequence[str], *,
-           magnify: float | None = None, source: str | None = None) -> Figure:
+           classes: Sequence[str], *, magnify: float | None = None, source: str | None = None) -> Figure:
     """One row per image: clean | noise | adversarial | confidences before and after.
 
     x, adversarial: (N, C, H, W) in [0, 1].  probabilities: (N, classes).  magnify: how

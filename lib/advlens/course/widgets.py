@@ -53,8 +53,7 @@ def explore(draw: Callable[..., Figure], *, alt: Callable[..., str], caption: st
                          "fewer of them")
 
     sliders = [ipywidgets.SelectionSlider(options=list(options), index=len(options) // 2,
-                                          description=name.replace("_", " "),
-                                          style={"description_width": "initial"},
+                                          description=name.replace("_", " "), style={"description_width": "initial"},
                                           layout={"width": "100%", "max_width": "30em"})
                for name, options in choices.items()]
     picture = _switched(frames, sliders)

@@ -164,8 +164,8 @@ def _store_rgb(out, to, size, inside, y, cb, cr):
 
 @triton.jit
 def _pixel(byte):
-    return tl.div_rn(byte.to(tl.float32),
-                     tl.full(byte.shape, 255.0, tl.float32))  # `/` is not correctly rounded on a GPU
+    # `/` is not correctly rounded on a GPU
+    return tl.div_rn(byte.to(tl.float32), tl.full(byte.shape, 255.0, tl.float32))
 
 
 @triton.jit
@@ -187,8 +187,8 @@ def _coded(tile, dct, table, SIZE: tl.constexpr):
     i, j = tl.arange(0, SIZE)[:, None], tl.arange(0, SIZE)[None, :]
     block = i // 8 == j // 8
     at, across = i % 8 * 8 + j % 8, j % 8 * 8 + i % 8
-    transform = tl.load(dct + at, block, 0.0), tl.load(dct + 64 + at, block,
-                                                       0.0)  # one 8x8 DCT for each block, on the diagonal
+    # one 8x8 DCT for each block, on the diagonal
+    transform = tl.load(dct + at, block, 0.0), tl.load(dct + 64 + at, block, 0.0)
     back = tl.load(dct + across, block, 0.0), tl.load(dct + 64 + across, block, 0.0)  # its transpose
     step = tl.load(table + at)
     t = _rounded(_product(_parts(tile - 128), back), 11)

@@ -45,9 +45,8 @@ def forward(v: Tensor, weight: Tensor) -> Tensor:
     return out.to(v.dtype)
 
 
-def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True, to_weight: bool = True) -> tuple[Tensor | None,
-                                                                                                          Tensor
-                                                                                                          | None]:
+def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True,
+             to_weight: bool = True) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of `forward` to v and weight, from the gradient (N, out) of its result; None where not wanted."""
     check(v, weight)
     grad, flat = grad.to(_wide(v)), weight.flatten(1)
@@ -62,8 +61,8 @@ def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True, to_weig
     return grad_v.to(v.dtype) if to_v else None, grad_weight.to(v.dtype).view_as(weight) if to_weight else None
 
 
-def double_backward(grad: Tensor, v: Tensor, weight: Tensor, towards_v: Tensor, towards_weight: Tensor) -> tuple[Tensor,
-                                                                                                                 Tensor, Tensor]:
+def double_backward(grad: Tensor, v: Tensor, weight: Tensor, towards_v: Tensor,
+                    towards_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of <towards_v, grad_v> + <towards_weight, grad_weight> to grad, v and weight, where `backward` gave
     grad_v and grad_weight.
     """
@@ -73,8 +72,8 @@ def double_backward(grad: Tensor, v: Tensor, weight: Tensor, towards_v: Tensor, 
     for rows, part, s, first in _tiles(v, weight, live=16):
         g, w, t = grad[rows], flat[:, part].to(s), towards[:, part].to(s)
         slope = s * (1 - s)
-        shift = slope * _differences(towards_v[rows].to(s), first, s.shape[1],
-                                     full)  # (B, pairs): how s moves along towards_v
+        # (B, pairs): how s moves along towards_v
+        shift = slope * _differences(towards_v[rows].to(s), first, s.shape[1], full)
         to_grad[rows].addmm_(shift, w.T).addmm_(s, t.T)
         to_flat[:, part].addmm_(g.T, shift)
         _to_ends(to_v[rows], (g @ w) * shift * (1 - 2 * s) + (g @ t) * slope, first, full)
@@ -122,8 +121,8 @@ def _differences(v: Tensor, first: int, count: int, full: bool) -> Tensor:
     """v_i - v_j of `count` pairs, from a row of n pairs on: (B, n) -> (B, count)."""
     n = v.shape[1]
     last = first + -(-count // n)
-    d = v.new_empty(len(v), last - first,
-                    n)  # in this order, which torch would not choose for a view that overlaps itself
+    # in this order, which torch would not choose for a view that overlaps itself
+    d = v.new_empty(len(v), last - first, n)
     if full:
         torch.sub(v[:, first:last, None], v[:, None], out=d)
     else:

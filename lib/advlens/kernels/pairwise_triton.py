@@ -36,9 +36,8 @@ def forward(v: Tensor, weight: Tensor) -> Tensor:
     return _total(sums, v)
 
 
-def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True, to_weight: bool = True) -> tuple[Tensor | None,
-                                                                                                          Tensor
-                                                                                                          | None]:
+def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True,
+             to_weight: bool = True) -> tuple[Tensor | None, Tensor | None]:
     """As `pairwise.backward`, for float32 and bfloat16."""
     v, weight = _checked(v, weight)
     grad = grad.to(v.dtype).contiguous()
@@ -70,8 +69,8 @@ def _checked(v: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _options(v: Tensor, weight: Tensor, *, narrow: bool = False) -> dict:
     """narrow: for a program that has so much else in its registers that a tile of 64 outputs would not fit."""
-    outputs = min(32 if narrow else 64,
-                  max(16, triton.next_power_of_2(len(weight))))  # a tensor core takes no less than 16
+    # a tensor core takes no less than 16
+    outputs = min(32 if narrow else 64, max(16, triton.next_power_of_2(len(weight))))
     # Triton's interpreter would multiply the bits of bfloat16 as integers.
     dot = tl.bfloat16 if v.dtype == torch.bfloat16 and not interpreted() else tl.float32
     return {"FULL": weight.ndim == 3, "PRECISION": PRECISION[v.dtype], "DOT": dot, "SAMPLES": SAMPLES, "PAIRS": PAIRS,
@@ -113,8 +112,7 @@ def _sigmoids(v, rows, i, j, inside, n):
 
 @triton.jit
 def _forward(v, weight, sums, samples, n, outputs, count, FULL: tl.constexpr, PRECISION: tl.constexpr,
-             DOT: tl.constexpr,
-             SAMPLES: tl.constexpr, PAIRS: tl.constexpr, OUTPUTS: tl.constexpr):
+             DOT: tl.constexpr, SAMPLES: tl.constexpr, PAIRS: tl.constexpr, OUTPUTS: tl.constexpr):
     """sums (parts, samples, outputs): one tile of samples x outputs, over every parts-th tile of pairs."""
     rows = tl.program_id(0) * SAMPLES + tl.arange(0, SAMPLES)
     outs = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
@@ -133,8 +131,7 @@ def _forward(v, weight, sums, samples, n, outputs, count, FULL: tl.constexpr, PR
 
 @triton.jit
 def _backward_weight(grad, v, sums, samples, n, outputs, count, FULL: tl.constexpr, PRECISION: tl.constexpr,
-                     DOT: tl.constexpr,
-                     SAMPLES: tl.constexpr, PAIRS: tl.constexpr, OUTPUTS: tl.constexpr):
+                     DOT: tl.constexpr, SAMPLES: tl.constexpr, PAIRS: tl.constexpr, OUTPUTS: tl.constexpr):
     """sums (parts, outputs, pairs): one tile of outputs x pairs, over every parts-th tile of samples."""
     p = tl.program_id(0) * PAIRS + tl.arange(0, PAIRS)
     outs = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
@@ -153,8 +150,7 @@ def _backward_weight(grad, v, sums, samples, n, outputs, count, FULL: tl.constex
 
 @triton.jit
 def _backward_v(grad, v, weight, sums, samples, n, outputs, count, FULL: tl.constexpr, PRECISION: tl.constexpr,
-                DOT: tl.constexpr,
-                SAMPLES: tl.constexpr, PAIRS: tl.constexpr, OUTPUTS: tl.constexpr):
+                DOT: tl.constexpr, SAMPLES: tl.constexpr, PAIRS: tl.constexpr, OUTPUTS: tl.constexpr):
     """sums (parts, samples, n): one tile of samples x inputs m, over every parts-th partner k of each m.
 
     Every pair is met twice, once from each end: a third more products than with one visit,

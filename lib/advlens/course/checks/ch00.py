@@ -19,9 +19,8 @@ def sizes(function) -> None:
         hint.require(p in got,
                      f"The key {p!r} is missing in the dict: it has {', '.join(map(repr, got)) or 'no keys'}.")
         value = torch.as_tensor(got[p])
-        hint.require(value.ndim > 0,
-                     f"{p!r} is one number for the whole batch: give one for each image, shape ({len(x)},). Flatten "
-                     "with d.flatten(1) first.")
+        hint.require(value.ndim > 0, f"{p!r} is one number for the whole batch: give one for each image, shape "
+                                     f"({len(x)},). Flatten with d.flatten(1) first.")
         hint.require(value.shape == (len(x),),
                      f"{p!r} has shape {tuple(value.shape)}: give one number for each image, shape ({len(x)},).")
     flat = d.flatten(1)
@@ -79,8 +78,8 @@ def noise_against_fgsm(share_noise: float, share_fgsm: float) -> None:
         "`share_fgsm` is the share under noise: did you exchange the two?": noise,
         "`share_fgsm` is measured at eps = 0.1 / 255: eps is in pixel units of [0, 1] already.":
             changed(attacks.fgsm(net, x, y, eps=eps / 255)),
-        "`share_fgsm` uses twice the eps of the noise: both get eps = 0.1.": changed(attacks.fgsm(net, x, y,
-                                                                                                  eps=2 * eps)),
+        "`share_fgsm` uses twice the eps of the noise: both get eps = 0.1.":
+            changed(attacks.fgsm(net, x, y, eps=2 * eps)),
     }, "`share_fgsm` is not the share of the 100 images whose prediction attacks.fgsm changes at eps = 0.1.",
                  tolerance=0.004)
     print("ok  the share that FGSM changes")

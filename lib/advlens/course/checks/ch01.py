@@ -12,8 +12,8 @@ from advlens.course.checks import hint
 def to_images(function) -> None:
     """Check `function(raw)`: uint8 (N, H, W) or (N, H, W, C) -> float32 (N, C, H, W) in [0, 1]."""
     generator = torch.Generator().manual_seed(0)
-    grey = torch.randint(0, 201, (4, 5, 7), generator=generator,
-                         dtype=torch.uint8)  # 200 at most: the largest value of a batch is not always 255
+    # 200 at most: the largest value of a batch is not always 255
+    grey = torch.randint(0, 201, (4, 5, 7), generator=generator, dtype=torch.uint8)
     colour = torch.randint(0, 256, (3, 5, 7, 3), generator=generator, dtype=torch.uint8)
     for raw, pixels, name in ((grey, grey.unsqueeze(1), "grey"), (colour, colour.permute(0, 3, 1, 2), "colour")):
         before = raw.clone()
@@ -22,9 +22,8 @@ def to_images(function) -> None:
                      "You changed the raw images of your caller in place: work on a copy, raw.float() makes one.")
         hint.require(isinstance(got, Tensor), f"The result is a {type(got).__name__}: return a tensor.")
         _shape(got, raw, pixels)
-        hint.require(got.is_floating_point(),
-                     f"The result is {got.dtype}: whole numbers cut off everything between 0 and 1. Call raw.float() "
-                     "before you divide.")
+        hint.require(got.is_floating_point(), f"The result is {got.dtype}: whole numbers cut off everything between 0 "
+                                              "and 1. Call raw.float() before you divide.")
         hint.require(got.dtype == torch.float32,
                      f"The result is {got.dtype}: return float32, as the networks expect, with .float().")
         hint.compare(got, pixels.float() / 255, {

@@ -35,9 +35,8 @@ def gradients(function) -> None:
                      f"The gradient of {name} is transposed: delta stands left, the activation right, delta.T @ a.")
         kept = value.ndim == 2 and parameter.ndim == 1 and len(value) == len(x)
         hint.require(not kept, f"The gradient of {name} still has one row for each sample: sum over the batch.")
-        hint.require(value.shape == parameter.shape,
-                     f"The gradient of {name} has shape {tuple(value.shape)}, {name} has {tuple(parameter.shape)}: "
-                     "they must agree.")
+        hint.require(value.shape == parameter.shape, f"The gradient of {name} has shape {tuple(value.shape)}, {name} "
+                                                     f"has {tuple(parameter.shape)}: they must agree.")
     print("ok  four gradients, each shaped as its parameter")
     right = _equations(*net)
     one = lambda values: torch.cat([v.flatten() for v in values])
@@ -46,13 +45,12 @@ def gradients(function) -> None:
         "The gradients are divided by the number of samples: the cost is a sum over the batch, not a mean.":
             one(right) / len(x),
         "A factor 2 is missing: the derivative of (a2 - y)^2 is 2 (a2 - y).": one(right) / 2,
-        "sigma' is missing in the output layer: delta2 = 2 * (a2 - y) * a2 * (1 - a2).": one(_equations(*net,
-                                                                                                        output_slope=False)),
-        "sigma' is missing in the hidden layer: delta1 = (delta2 @ W2) * a1 * (1 - a1).": one(_equations(*net,
-                                                                                                         hidden_slope=False)),
-        "sigma' is missing in both layers: multiply each delta by a * (1 - a).": one(_equations(*net,
-                                                                                                output_slope=False,
-                                                                                                hidden_slope=False)),
+        "sigma' is missing in the output layer: delta2 = 2 * (a2 - y) * a2 * (1 - a2).":
+            one(_equations(*net, output_slope=False)),
+        "sigma' is missing in the hidden layer: delta1 = (delta2 @ W2) * a1 * (1 - a1).":
+            one(_equations(*net, hidden_slope=False)),
+        "sigma' is missing in both layers: multiply each delta by a * (1 - a).":
+            one(_equations(*net, output_slope=False, hidden_slope=False)),
         "sigma' is taken at a instead of z: in terms of the activation it is a * (1 - a), without another sigmoid.":
             one(_equations(*net, slope=_slope_of_a)),
         "The error of the hidden layer does not pass through W2: delta1 = (delta2 @ W2) * a1 * (1 - a1).":
@@ -98,8 +96,8 @@ def one_million(parameters, first: int) -> None:
     hint.compare(given, expected, {
         "`parameters` counts the weights without the biases: both are trained.": weights,
         "`parameters` is the same for every n: pass it on, models.LeNet(n).": [expected[0]] * 21,
-        "`parameters` counts tensors, not numbers: sum p.numel().": [len(list(models.LeNet(n).parameters()))
-                                                                     for n in range(21)],
+        "`parameters` counts tensors, not numbers: sum p.numel().":
+            [len(list(models.LeNet(n).parameters())) for n in range(21)],
     }, "`parameters[n]` is not the number of parameters of models.LeNet(n).")
     print("ok  parameters for n = 0 to 20")
     answer = next(n for n, p in enumerate(expected) if p > 1_000_000)

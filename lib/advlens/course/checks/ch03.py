@@ -82,9 +82,8 @@ def smallest_eps(smallest: dict, sizes: dict) -> None:
             f"That is the position in the grid: `smallest[{name!r}]` is the eps that stands there.": first,
             f"That is the position in the grid, counted from 1: `smallest[{name!r}]` is the eps that stands there.":
                 first + 1,
-            f"That is the largest eps at which {name} flips the image: stop at the first.": max(e for e,
-                                                                                                f in zip(grid,
-                                                                                                         flips) if f),
+            f"That is the largest eps at which {name} flips the image: stop at the first.":
+                max(e for e, f in zip(grid, flips) if f),
         }, f"`smallest[{name!r}]` is not the first eps of the grid that flips the image: go up from the smallest, "
            "and compare the prediction with the label.")
     print("ok  the smallest eps of both attacks")

@@ -27,15 +27,15 @@ def pgd(function) -> None:
     hint.compare(got, walk(short), {
         "The images come back unchanged: return the point where the walk ended.": x,
         "Wrong sign: this walks downhill. Add the step.": walk(short, sign=-1),
-        "The projection is around 0: clamp the difference x' - x to [-eps, eps], not the image.": walk(short,
-                                                                                                       ball="zero"),
-        "You step along the gradient itself: take its sign, so that every pixel moves by step_size.": walk(short,
-                                                                                                           direction=lambda g: g),
+        "The projection is around 0: clamp the difference x' - x to [-eps, eps], not the image.":
+            walk(short, ball="zero"),
+        "You step along the gradient itself: take its sign, so that every pixel moves by step_size.":
+            walk(short, direction=lambda g: g),
         "All images get the same noise: a mean over the batch mixes them. Take the gradient of the sum of the losses, "
         "and keep one for each image.":
             walk(short, direction=lambda g: g.mean(0, keepdim=True).sign().expand_as(g)),
-        "The steps are those of FGM: for Linf take gradient.sign(), not gradient / norm.": walk(short,
-                                                                                                direction=lambda g: g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)),
+        "The steps are those of FGM: for Linf take gradient.sign(), not gradient / norm.":
+            walk(short, direction=lambda g: g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)),
         "The gradient is taken only once, at x: take it anew at the point of each step.": walk(short, anew=False),
         "The gradients of all steps add up: take a fresh one with torch.autograd.grad, or set x.grad to None.":
             walk(short, forget=False),
@@ -116,9 +116,8 @@ def restarts(accuracy: dict) -> None:
                                             "stands every start. Use the same seed for each, and let restarts= do the "
                                             "counting.")
     hint.require(got[0] > got[2], "All three are the same: pass restarts=1, 2 and 5 to the attack.")
-    hint.compare(got, expected, {},
-                 "The accuracies are not those of attacks.pgd with eps = 0.1, steps = 3 and the seed of the task.",
-                 tolerance=0.045)
+    hint.compare(got, expected, {}, "The accuracies are not those of attacks.pgd with eps = 0.1, steps = 3 and the "
+                                    "seed of the task.", tolerance=0.045)
     print("ok  robust accuracy with 1, 2 and 5 restarts")
 
 

@@ -113,12 +113,10 @@ def _watched(model: nn.Module):
     require(not any(seen),
             "The attack ran the model in training mode, where dropout and batch statistics blur the gradient: "
                            "call model.eval() first.")
-    require(after == training,
-            "The model comes back in another mode: remember model.training, and restore it at the end with "
-            "model.train(was).")
-    require(not polluted,
-            "Your function leaves gradients on the parameters of the model, and they would leak into the next "
-            "training step: "
+    require(after == training, "The model comes back in another mode: remember model.training, and restore it at the "
+                               "end with model.train(was).")
+    require(not polluted, "Your function leaves gradients on the parameters of the model, and they would leak into the "
+                          "next training step: "
                           "take torch.autograd.grad(loss, x) instead of loss.backward().")
     require(not frozen, "The parameters of the model come back with requires_grad = False: leave them as they were.")
 
