@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from advlens import geometry
-from advlens.attacks.decision import hop_skip_jump
+from advlens.attacks.decision import _jump, _Walk, hop_skip_jump
 from advlens.evaluation import evaluate, logits
 from nets import After, Constant
 
@@ -52,7 +52,9 @@ def test_a_linear_model_falls_at_its_known_distance(norm, targeted, near):
     model = Linear()
     y = logits(model, near).argmax(1)
     y = 1 - y if targeted else y
-    found = evaluate(model, near, hop_skip_jump(model, near, y, norm=norm, queries=4000, targeted=targeted, generator=seeded()), y, targeted=targeted)
+    found = evaluate(model, near,
+                     hop_skip_jump(model, near, y, norm=norm, queries=4000, targeted=targeted, generator=seeded()), y,
+                     targeted=targeted)
     ratio = getattr(found, norm) / model.distance(near, norm)
     assert found.success.all() and (ratio >= 1 - 1e-9).all()
     assert ratio.median() < (1.02 if norm == "l2" else 1.1) and ratio.max() < (1.05 if norm == "l2" else 1.3), ratio
@@ -71,7 +73,8 @@ def test_labels_are_enough(norm, case):
 @both
 def test_more_queries_come_nearer(norm, case):
     net, x, y = case
-    sizes = [geometry.norm(hop_skip_jump(net, x, y, norm=norm, queries=q, generator=seeded()) - x, norm) for q in (30, 400, 3000)]
+    sizes = [geometry.norm(hop_skip_jump(net, x, y, norm=norm, queries=q, generator=seeded()) - x, norm)
+             for q in (30, 400, 3000)]
     assert (sizes[1] <= sizes[0]).all() and (sizes[2] <= sizes[1]).all() and sizes[2].median() < 0.5 * sizes[0].median()
 
 
@@ -87,12 +90,21 @@ def test_no_image_costs_more_than_its_queries_and_one(norm, queries, case):
     assert queries < 1000 or (seen > 0.7 * queries).all(), seen
 
 
+def test_a_jump_stops_where_the_queries_end(near):
+    """Nothing succeeds, so each image tries until its own queries are spent, and stays where it is."""
+    walk = _Walk(torch.arange(2), near[:2], torch.zeros(2, dtype=torch.int64), near[2:4], torch.tensor([0, 3]))
+    never = lambda images, labels: torch.zeros_like(labels, dtype=torch.bool)
+    after = _jump(never, walk, torch.ones_like(near[:2]), torch.ones(2, dtype=torch.float64), 5)
+    assert after.used.tolist() == [5, 5] and torch.equal(after.point, near[2:4])
+
+
 @both
 def test_chunks_of_probes_change_nothing(norm, case):
     net, x, y = case
     expected = hop_skip_jump(net, x, y, norm=norm, queries=500, generator=seeded())
     for size in (1, 24, 10_000):
-        torch.testing.assert_close(hop_skip_jump(net, x, y, norm=norm, queries=500, batch_size=size, generator=seeded()), expected, rtol=0, atol=1e-7)
+        torch.testing.assert_close(hop_skip_jump(net, x, y, norm=norm, queries=500, batch_size=size,
+                                                 generator=seeded()), expected, rtol=0, atol=1e-7)
 
 
 def test_a_walk_begins_at_the_given_start(case):
@@ -142,7 +154,8 @@ def test_not_farther_than_foolbox(norm, peer, lenet, digits):
     queries = []
     counted = After(lenet, lambda z: queries.append(len(z)) or z).eval()
     attack = foolbox.attacks.HopSkipJumpAttack(steps=3, constraint=norm)
-    theirs = attack(foolbox.PyTorchModel(counted, bounds=(0, 1)), x, foolbox.criteria.Misclassification(y), epsilons=None)[1]
+    theirs = attack(foolbox.PyTorchModel(counted, bounds=(0, 1)), x, foolbox.criteria.Misclassification(y),
+                    epsilons=None)[1]
     ours = hop_skip_jump(lenet, x, y, norm=norm, queries=sum(queries) // 10, generator=seeded())
     found = evaluate(lenet, x, ours, y)
     assert found.success.all() and getattr(found, norm).median() <= 1.15 * geometry.norm(theirs - x, norm).median()
@@ -150,7 +163,8 @@ def test_not_farther_than_foolbox(norm, peer, lenet, digits):
 
 @pytest.mark.parametrize("change, message", [
     (dict(norm="l1"), "unknown norm 'l1'; known: linf, l2"), (dict(queries=0), "queries = 0; give at least 1"),
-    (dict(batch_size=0), "batch_size = 0; give at least 1"), (dict(starts=torch.zeros(1, 2, 6, 6)), r"starts has shape \(1, 2, 6, 6\)"),
+    (dict(batch_size=0), "batch_size = 0; give at least 1"),
+    (dict(starts=torch.zeros(1, 2, 6, 6)), r"starts has shape \(1, 2, 6, 6\)"),
     (dict(starts=torch.full((8, 2, 6, 6), 2.0)), r"starts lies in \[2, 2\]"),
 ])
 def test_a_wrong_argument_gets_one_clear_error(change, message, net, batch):
