@@ -52,7 +52,8 @@ def art(model: nn.Module, x: Tensor):
 
 
 def seconds(function: Callable[[], object]) -> float:
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()),
+          contextlib.redirect_stderr(io.StringIO())):
         warnings.simplefilter("ignore")
         began = time.perf_counter()
         function()

@@ -88,7 +88,8 @@ def spilled(*args):
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled(*args)["cubin"])
         file.flush()
-        usage = subprocess.run([nvidia.cuobjdump.path, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+        usage = subprocess.run([nvidia.cuobjdump.path, "-res-usage", file.name], capture_output=True, text=True,
+                           check=True).stdout
     return int(re.search(r"STACK:(\d+)", usage)[1])
 """
 

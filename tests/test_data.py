@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from advlens import data
 from advlens.data import DataUnavailable, StandInWarning
 
-THREE_WAYS = r"Three ways out: \(1\) connect to the network.*\(2\) put .*ADVLENS_DATA.*\(3\) use embedded data: load\('{}', fallback='{}'\)"
+THREE_WAYS = (r"Three ways out: \(1\) connect to the network.*\(2\) put .*ADVLENS_DATA.*"
+              r"\(3\) use embedded data: load\('{}', fallback='{}'\)")
 
 
 # --- embedded data ----------------------------------------------------------------

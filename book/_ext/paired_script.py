@@ -22,7 +22,8 @@ def change_buttons(app, pagename, templatename, context, doctree):
                 address, _, _ = button["url"].rpartition(f"{pagename}.ipynb")
                 button["url"] = address + source.relative_to(app.srcdir).as_posix()
         # A master holds the solutions: only real pairs can be downloaded.
-        if group.get("label") == "download-buttons" and source.stem == Path(pagename).name and "student" not in pagename:
+        own = source.stem == Path(pagename).name and "student" not in pagename
+        if group.get("label") == "download-buttons" and own:
             group["buttons"].insert(1, {
                 "type": "link", "url": context["pathto"](f"_sources/{pagename}.py", 1), "text": ".py",
                 "tooltip": "Download as a Python script", "icon": "fas fa-file-code", "label": "download-py-button"})

@@ -60,7 +60,8 @@ class Audit(NamedTuple):
     def verdict(self) -> str:
         """One sentence, and the reason of each diagnostic that failed."""
         if self.passed:
-            return "No sign of a masked gradient. That is no proof of robustness: it says that these attacks were not fooled."
+            return ("No sign of a masked gradient. That is no proof of robustness: it says that these attacks were not "
+                "fooled.")
         reasons = (f"- {f.reason}" for f in self.findings if not f.passed)
         return "\n".join(["The gradient misleads at least one attack: the robustness that this attack measures is not "
                           "to be believed.", *reasons])

@@ -96,7 +96,8 @@ def _torchvision() -> Iterator[Line]:
         torchvision_datasets()
         yield True, f"torchvision {version('torchvision')}", ""
     except (ImportError, RuntimeError) as error:
-        yield False, f"torchvision does not import: {str(error).splitlines()[0]}", "install the torchvision that belongs to your torch"
+        yield (False, f"torchvision does not import: {str(error).splitlines()[0]}",
+               "install the torchvision that belongs to your torch")
 
 
 def _data() -> Iterator[Line]:
@@ -128,7 +129,8 @@ def _checkpoints() -> Iterator[Line]:
 
 def _chromium() -> Iterator[Line]:
     found = shutil.which("chromium")
-    yield found is not None, f"Chromium: {'found' if found else 'not found'}", "the site's tests need it: apt install chromium"
+    remedy = "the site's tests need it: apt install chromium"
+    yield found is not None, f"Chromium: {'found' if found else 'not found'}", remedy
 
 
 # --- record --------------------------------------------------------------------

@@ -48,7 +48,8 @@ def pgd(function) -> None:
 
     long = (0.1, 0.15, 4)  # steps beyond the ball: the projection decides
     got = hint.attack(function, model, x, y, *long)
-    previous = "The projection is around the previous point, so the walk drifts away: the ball stays around the clean x."
+    previous = ("The projection is around the previous point, so the walk drifts away: the ball stays around the "
+                "clean x.")
     hint.compare(got, walk(long), {
         "There is no projection: after each step bring x' - x back into [-eps, eps].": walk(long, ball=None),
         previous: walk(long, ball="previous"),
@@ -70,8 +71,10 @@ def pgd(function) -> None:
 def _fallback(got, x, eps: float) -> str:
     far = (got - x).abs().max().item()
     if far > eps + 1e-5:
-        return f"The result leaves the ball: a pixel changes by {far:.3f} at eps = {eps}. After each step bring x' - x back into [-eps, eps]."
-    return "With steps longer than eps the result is wrong: step, then clamp x' - x to [-eps, eps], then clamp x' to [0, 1], in each round."
+        return (f"The result leaves the ball: a pixel changes by {far:.3f} at eps = {eps}. "
+                "After each step bring x' - x back into [-eps, eps].")
+    return ("With steps longer than eps the result is wrong: step, then clamp x' - x to [-eps, eps], "
+            "then clamp x' to [0, 1], in each round.")
 
 
 def _walk(model, x, y, eps, step_size, steps, *, ball="x", box="each", sign=1, direction=torch.sign, anew=True,
