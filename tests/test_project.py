@@ -1,9 +1,13 @@
-"""The project holds together: one list of dependencies, one address, pairs in step, one set-up cell."""
+"""The project holds together: one list of dependencies, one address, pairs in step, one set-up cell, a small
+library.
+"""
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import jupytext
@@ -190,3 +194,28 @@ def test_arrows_point_strictly_downwards():
             parts = node.module.split(".")[1:]
             for used in ([parts[0]] if parts else [alias.name for alias in node.names]):
                 assert used == own or rank[used] < rank[own], f"{path.relative_to(ROOT)} imports {used}"
+
+
+def lines_of_code(text: str) -> int:
+    """Lines that hold more than a blank, a comment or a docstring."""
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    lines = {line for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in silent
+             for line in range(token.start[0], token.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= set(range(node.lineno, node.end_lineno + 1))
+    return len(lines)
+
+
+def test_lines_of_code_are_counted():
+    assert lines_of_code('"""Module.\n\nMore.\n"""\n\nimport os  # why\n\n\n# a comment\n'
+                         'def f(a,\n      b):\n    """Doc."""\n    return """two\nlines"""\n') == 5
+
+
+def test_the_library_stays_small():
+    """A reader can read it: 3,400 lines of code without the GPU kernels and what only the book needs."""
+    package = ROOT / "lib" / "advlens"
+    apart = {package / "kernels", package / "course"}
+    counted = {path: lines_of_code(path.read_text()) for path in package.rglob("*.py") if not apart & set(path.parents)}
+    assert len(counted) > 30
+    assert sum(counted.values()) <= 3400, sorted(((n, p.name) for p, n in counted.items()), reverse=True)[:5]
