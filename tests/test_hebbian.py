@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from advlens import data, hebbian, kernels, layers, models, zoo
 from advlens.course import recipes
@@ -428,6 +428,19 @@ IMAGES = torch.rand(6, 4, generator=rng())
 def test_learn_refuses(change, message):
     with pytest.raises(ValueError, match=message):
         hebbian.learn(**{"images": IMAGES, "hidden": 5, "epochs": 1} | change)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_wants_a_gradient_competes_and_teaches_as_it_is(dtype):
+    """`compete(layer.weight, ...)`: a parameter, and images that an attack made."""
+    weights = torch.rand(3, 4, generator=rng(), dtype=dtype)
+    images = IMAGES.to(dtype) - IMAGES.mean(0)
+    for call in (lambda w, x: hebbian.compete(w, x[0], threshold=0.3, duration=5.0, samples=3).weights,
+                 lambda w, x: hebbian.learn(x, 3, epochs=1, generator=rng()),
+                 lambda w, x: hebbian.first_component(x, epochs=1, generator=rng()),
+                 lambda w, x: hebbian.decorrelate(x, steps=3)):
+        found = call(nn.Parameter(weights.clone()), nn.Parameter(images.clone()))
+        assert not found.requires_grad and torch.equal(found, call(weights, images))
 
 
 def test_learn_refuses_integer_images():

@@ -63,6 +63,17 @@ def test_the_shapes_in_the_summary_are_those_of_the_images():
     assert "8x14x14" in zoo.summary(nn.Sequential(layers.Normalize([0.5], [0.5]), nn.Conv2d(1, 8, 3, padding=1)), (1, 14, 14))
 
 
+def test_the_summary_without_normalisation_first():
+    """It may stand further in, or nowhere: then the shape is asked for."""
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 196, 2))
+    assert "8x14x14" in zoo.summary(net, (1, 14, 14))
+    assert "6x28x28" in zoo.summary(nn.Sequential(nn.Identity(), *models.LeNet()))
+    for model in (net, nn.Sequential(layers.Normalize([0.5] * 2, [1.0] * 2)), nn.Flatten(),
+                  nn.Sequential(models.LeNet(), models.CifarNet())):
+        with pytest.raises(ValueError, match=r"no layer Normalize .* give image_shape=\(C, H, W\)"):
+            zoo.summary(model)
+
+
 @pytest.mark.parametrize("name", zoo.NETWORKS)
 def test_networks_take_images_and_give_logits(name):
     build, real, _ = zoo.NETWORKS[name]
@@ -187,7 +198,7 @@ def own_folder(tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     for file in (data_folder() / "checkpoints").glob("lenet-*"):
         shutil.copy(file, tmp_path / "checkpoints")
-    monkeypatch.setattr(models, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(zoo, "data_folder", lambda: tmp_path)
     return tmp_path / "checkpoints"
 
 

@@ -208,6 +208,29 @@ def test_also_where_gradients_are_off(map_of, net, batch):
 
 
 @every_map
+def test_a_model_that_answers_in_half_precision(map_of, net, batch):
+    """Under autocast inside the model: maps in the images' precision, and nearly the same."""
+    class Autocast(nn.Sequential):
+        def forward(self, x):
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().forward(x)
+
+    exact = map_of(net, batch[0][:4], batch[1])
+    half = map_of(Autocast(*net), batch[0][:4], batch[1])
+    assert half.dtype == torch.float32 and torch.linalg.norm(half - exact) < 0.05 * torch.linalg.norm(exact)
+
+
+def test_a_function_is_a_model_too(net, batch):
+    x, y = batch[0][:4], batch[1][:4]
+    net.eval()
+    assert torch.equal(gradient(lambda images: net(images), x, y), gradient(net, x, y))
+    assert torch.equal(pixel_interactions(net.forward, x, PIXELS), pixel_interactions(net, x, PIXELS))
+    assert not is_piecewise_linear(net.forward, x)
+    with pytest.raises(ValueError, match="Conv2d is no part of the model"):
+        grad_cam(net.forward, net[1], x, y)
+
+
+@every_map
 def test_a_model_that_cuts_off_its_gradient_is_named(map_of, net, batch):
     with pytest.raises(ValueError, match="cuts its logits off"):
         map_of(nn.Sequential(*net, After(nn.Identity(), torch.Tensor.detach)), batch[0][:4], batch[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from advlens.jpeg import JPEG
-from advlens.layers import Normalize
+from advlens.layers import Normalize, Scale
 from advlens.spectral import frequencies, log_spectrum, radial_average, sinusoids, transfer_function
 
 SHAPES = [(1, 6, 6), (1, 7, 5), (3, 5, 8), (2, 2, 3)]
@@ -146,6 +147,19 @@ def test_the_net_is_left_as_it_was_and_works_half(net, work):
     assert torch.equal(response, transfer_function(net.eval(), (2, 6, 6), phases=4)), "it ran in training mode"
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert passes.forward == 1 + 4 * (36 + 4) // 2 and passes.backward == 0  # 4 frequencies are their own opposites
+
+
+def test_half_precision_and_functions():
+    """A net in half precision, one that only answers in it, and a function: the response of the same filter."""
+    blur = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular", bias=False)
+    nn.init.constant_(blur.weight, 1 / 9)
+    exact = transfer_function(blur, (1, 6, 8))
+    assert torch.equal(transfer_function(lambda x: blur(x), (1, 6, 8)), exact)
+    loud = nn.Sequential(blur, Scale(1000.0))  # squares of its answers overflow in float16
+    for net in (lambda x: loud(x).half(), copy.deepcopy(loud).half()):
+        response = transfer_function(net, (1, 6, 8))
+        assert response.dtype == torch.float32
+        torch.testing.assert_close(response / 1000, exact, rtol=1e-2, atol=5e-3)
 
 
 # --- spectra -----------------------------------------------------------------------

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from advlens import saliency
-from advlens.layers import BatchRenorm
-from advlens.inputs import check_images, frozen
-from advlens.layers import Normalize
+from advlens.inputs import check_at_least_one, check_images, forward, frozen
+from advlens.layers import BatchRenorm, Normalize
 from advlens.training import one_cycle
 
 KINDS = ("square", "triangle")
@@ -55,12 +54,12 @@ def draw(n: int, *, side: int = 64, most: int = 4, sizes: str = "equal", smalles
     Raises ValueError for sizes that do not fit, and when the shapes cannot be placed.
     Source: cutilli2021, part 1.
     """
-    if n < 1 or most < 1:
-        raise ValueError(f"n = {n}, most = {most}; give at least 1")
+    check_at_least_one(n=n, most=most)
     if sizes not in SIZES:
         raise ValueError(f"unknown sizes {sizes!r}; known: {', '.join(map(repr, SIZES))}")
     if not 3 <= smallest <= largest <= side:
-        raise ValueError(f"smallest = {smallest}, largest = {largest}, side = {side}; give 3 <= smallest <= largest <= side")
+        raise ValueError(f"smallest = {smallest}, largest = {largest}, side = {side}; "
+                         "give 3 <= smallest <= largest <= side")
     counts = torch.randint(0, most + 1, (n, len(KINDS)), generator=generator)
     kinds = [torch.repeat_interleave(count) for count in counts]  # 0 for each square, then 1 for each triangle
     corners = [_place(k.tolist(), _sizes(len(k), sizes, smallest, largest, generator), side, generator) for k in kinds]
@@ -75,7 +74,10 @@ def _sizes(count: int, sizes: str, smallest: int, largest: int, generator) -> li
     return drawn.expand(count).tolist()
 
 
-def _place(kinds: list[int], sizes: list[int], side: int, generator, attempts: int = 50, tries: int = 100) -> list[list[tuple[int, int]]]:
+ATTEMPTS, TRIES = 50, 100  # images begun anew, and places tried for each shape
+
+
+def _place(kinds: list[int], sizes: list[int], side: int, generator) -> list[list[tuple[int, int]]]:
     """Corners of shapes that do not touch.
 
     When a shape finds no place, the whole image is begun anew with the SAME sizes: to draw
@@ -83,10 +85,10 @@ def _place(kinds: list[int], sizes: list[int], side: int, generator, attempts: i
     """
     from shapely.geometry import Polygon
 
-    for _ in range(attempts):
+    for _ in range(ATTEMPTS):
         placed: list[Polygon] = []
         for kind, size in zip(kinds, sizes):
-            for left, top in torch.randint(0, side - size + 1, (tries, 2), generator=generator).tolist():
+            for left, top in torch.randint(0, side - size + 1, (TRIES, 2), generator=generator).tolist():
                 shape = Polygon(_corners(kind, left, top, size))
                 if all(shape.distance(other) >= 2 for other in placed):  # of pixel centres: one pixel stays black
                     placed.append(shape)
@@ -95,8 +97,8 @@ def _place(kinds: list[int], sizes: list[int], side: int, generator, attempts: i
                 break
         if len(placed) == len(kinds):
             return [[(int(x), int(y)) for x, y in shape.exterior.coords[:-1]] for shape in placed]
-    raise ValueError(f"{len(kinds)} shapes of {min(sizes)} to {max(sizes)} pixels found no place in {attempts} images of "
-                     f"{side} x {side}; give fewer, smaller ones or a larger side")
+    raise ValueError(f"{len(kinds)} shapes of {min(sizes)} to {max(sizes)} pixels found no place "
+                     f"in {ATTEMPTS} images of {side} x {side}; give fewer, smaller ones or a larger side")
 
 
 def _corners(kind: int, left: int, top: int, size: int) -> list[tuple[int, int]]:
@@ -164,8 +166,7 @@ def fit(net: nn.Module, scenes: Scenes, *, epochs: int, learning_rate: float = 4
     The learning rate rises and falls (`training.one_cycle`), so that running statistics settle.
     Raises FloatingPointError when the error is not finite.  Source: cutilli2021, part 1.
     """
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs = {epochs}, batch_size = {batch_size}; give at least 1")
+    check_at_least_one(epochs=epochs, batch_size=batch_size)
     descent, rate = torch.optim.Adam(net.parameters(), lr=learning_rate), one_cycle(learning_rate, epochs)
     generator, device = torch.Generator().manual_seed(seed), next(net.parameters()).device
     net.train()
@@ -196,8 +197,9 @@ def detect(net: nn.Module, x: Tensor, *, threshold: float | str = "auto") -> lis
 
     As often as the net's own (rounded) count says: take the most salient pixel; the pixels
     that change its saliency, by second derivatives, are one object; box it and paint it
-    black.  threshold: an object is what has at least this share of the largest second
-    derivative, in (0, 1]; or "auto", the upper of two clusters (k-means).
+    black.  An object that is black already changes nothing, so there the search ends, with
+    fewer boxes than the net counts.  threshold: an object is what has at least this share of
+    the largest second derivative, in (0, 1]; or "auto", the upper of two clusters (k-means).
     Raises ValueError for a net without second derivatives (ReLU: use SoftPlus or sigmoids)
     and for another threshold; TypeError or ValueError for images outside the contract.
     Source: cutilli2021, part 1 ("network whisperer").
@@ -206,7 +208,7 @@ def detect(net: nn.Module, x: Tensor, *, threshold: float | str = "auto") -> lis
     if threshold != "auto" and (isinstance(threshold, str) or not 0 < threshold <= 1):
         raise ValueError(f"threshold = {threshold!r}; give a share in (0, 1], or 'auto'")
     with frozen(net), torch.no_grad():
-        left = net(x).flatten(1).sum(1).round()  # (N,): objects still to be found
+        left = forward(net, x).flatten(1).sum(1).round()  # (N,): objects still to be found
     if not torch.isfinite(left).all():
         raise ValueError("the net returns counts that are not finite")
     x, boxes = x.clone(), [[] for _ in x]
@@ -221,9 +223,12 @@ def detect(net: nn.Module, x: Tensor, *, threshold: float | str = "auto") -> lis
         effects = saliency.magnitude(saliency.pixel_interactions(net, x[rows], pixels))  # (R, H, W)
         for image, effect in zip(rows.tolist(), effects):
             found = effect >= (_between(effect) if threshold == "auto" else threshold * effect.max())
+            if not x[image, :, found].any():
+                left[image] = 0
+                continue
             boxes[image].append(_around(found))
             x[image, :, found] = 0
-        left[rows] -= 1
+            left[image] -= 1
     return [torch.tensor(found, dtype=torch.int64).view(-1, 4) for found in boxes]
 
 
@@ -262,13 +267,17 @@ def precision_recall(found: list[Tensor], truth: list[Tensor], *, overlap: float
             row, column = divmod(shares.argmax().item(), shares.shape[1])
             shares[row], shares[:, column] = 0, 0
             hits += 1
-    share = lambda boxes: hits / total if (total := sum(map(len, boxes))) else 1.0
-    return share(found), share(truth)
+    return _share(hits, found), _share(hits, truth)
+
+
+def _share(hits: int, boxes: list[Tensor]) -> float:
+    total = sum(map(len, boxes))
+    return hits / total if total else 1.0
 
 
 def _overlaps(a: Tensor, b: Tensor) -> Tensor:
     """Intersection / union of boxes (A, 4) and (B, 4), (A, B)."""
     corner = torch.maximum(a[:, None, :2], b[:, :2])
     common = (torch.minimum(a[:, None, 2:], b[:, 2:]) - corner).clamp_min(0).prod(2)
-    area = lambda boxes: (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    return common / (area(a)[:, None] + area(b) - common)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (a, b)]  # (A,), (B,)
+    return common / (areas[0][:, None] + areas[1] - common)

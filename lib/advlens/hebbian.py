@@ -63,7 +63,8 @@ def slide(threshold: Tensor, y: Tensor, rate: float) -> Tensor:
     return threshold + rate * (y.pow(2).mean(0) - threshold)
 
 
-def stdp(dt: Tensor, *, potentiation: float = 1.0, depression: float = 0.5, rise: float = 17.0, fall: float = 34.0) -> Tensor:
+def stdp(dt: Tensor, *, potentiation: float = 1.0, depression: float = 0.5, rise: float = 17.0,
+         fall: float = 34.0) -> Tensor:
     """Spike timing: the change of a synapse for each delay dt = t_post - t_pre, in milliseconds.
 
     potentiation exp(-dt / rise) where the presynaptic spike came first, -depression exp(dt / fall)
@@ -90,7 +91,9 @@ def oja(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     return hebb(x, y) - y.pow(2).mean(0)[:, None] * weights
 
 
-def first_component(x: Tensor, *, rate: float = 0.05, epochs: int = 20, generator: torch.Generator | None = None) -> Tensor:
+@torch.no_grad()
+def first_component(x: Tensor, *, rate: float = 0.05, epochs: int = 20,
+                    generator: torch.Generator | None = None) -> Tensor:
     """What one unit learns by Oja's rule from centred samples (N, D), one after the other: weights (D,).
 
     The rate, in units of 1 / (mean squared length of a sample), falls linearly to 0.
@@ -117,6 +120,7 @@ def settle(drive: Tensor, lateral: Tensor) -> Tensor:
     return torch.linalg.solve(torch.eye(len(lateral)).to(lateral) - lateral, drive.T).T
 
 
+@torch.no_grad()
 def decorrelate(drive: Tensor, *, rate: float = 0.05, steps: int = 1000) -> Tensor:
     """Lateral weights L (K, K) learnt by dL_ij = -rate a_i a_j, i != j, averaged over the samples.
 
@@ -149,8 +153,10 @@ def response(h: Tensor, threshold: float, delta: float) -> Tensor:
     return torch.where(h >= threshold, 1.0, torch.where(h >= 0, -delta, 0.0)).to(h)
 
 
-def compete(weights: Tensor, image: Tensor, *, p: float = 2, threshold: float, delta: float = 0.4, inhibition: float = 0.5,
-            tau: float = 1.0, tau_learning: float = 100.0, duration: float = 200.0, samples: int = 201) -> Competition:
+@torch.no_grad()
+def compete(weights: Tensor, image: Tensor, *, p: float = 2, threshold: float, delta: float = 0.4,
+            inhibition: float = 0.5, tau: float = 1.0, tau_learning: float = 100.0, duration: float = 200.0,
+            samples: int = 201) -> Competition:
     """The differential equations while one image (D,) is shown to K units with weights (K, D), h = 0 at first.
 
         tau dh_i/dt            = I_i - inhibition sum_{j != i} max(0, h_j) - h_i
@@ -170,7 +176,7 @@ def compete(weights: Tensor, image: Tensor, *, p: float = 2, threshold: float, d
     units, d = weights.shape
     if image.shape != (d,):
         raise ValueError(f"image has shape {tuple(image.shape)}, the weights are {(units, d)}: give ({d},)")
-    x = image.double()
+    x = image.double().cpu()
 
     def change(_, state):
         state = torch.as_tensor(state)
@@ -181,23 +187,25 @@ def compete(weights: Tensor, image: Tensor, *, p: float = 2, threshold: float, d
         dw = response(h, threshold, delta)[:, None] * (x - drive[:, None] * w) / tau_learning
         return torch.cat([dh, dw.flatten()]).numpy()
 
-    start = torch.cat([x.new_zeros(units), weights.double().flatten()]).numpy()
+    start = torch.cat([x.new_zeros(units), weights.double().cpu().flatten()]).numpy()
     times = torch.linspace(0, duration, samples, dtype=torch.float64)
     found = solve_ivp(change, (0, duration), start, t_eval=times.numpy(), rtol=1e-6, atol=1e-9)
     course = torch.as_tensor(found.y.T)  # (T, K + K*D)
     return Competition(times, course[:, :units], course[:, units:].reshape(-1, units, d))
 
 
-def learn(images: Tensor, hidden: int, *, p: float = 2, k: int = 2, delta: float = 0.4, step: float = 0.02, epochs: int = 100,
-          batch_size: int = 100, generator: torch.Generator | None = None, progress: bool = False) -> Tensor:
+@torch.no_grad()
+def learn(images: Tensor, hidden: int, *, p: float = 2, k: int = 2, delta: float = 0.4, step: float = 0.02,
+          epochs: int = 100, batch_size: int = 100, generator: torch.Generator | None = None,
+          progress: bool = False) -> Tensor:
     """Weights (hidden, D) learnt from images (N, D) without labels, by the rank rule.
 
     For each image the unit with the largest current learns (g = 1), the one of rank k
     unlearns (g = -delta), the others rest.  Ranks count from 1, the winner, so k = 2
-    punishes the runner-up (here text and code of belaustegui2022 differ by one).  The change of a mini-batch is divided by its largest
-    absolute entry; `step` falls linearly to 0.  From N(0, 1), rows that win
-    end on the sphere sum_d |W_id|^p = 1 when epochs x step suffices.  Others stay elsewhere, and of a
-    few units with p = 2 often one wins every image.
+    punishes the runner-up (here text and code of belaustegui2022 differ by one).  The change of
+    a mini-batch is divided by its largest absolute entry; `step` falls linearly to 0.  From
+    N(0, 1), rows that win end on the sphere sum_d |W_id|^p = 1 when epochs x step suffices.
+    Others stay elsewhere, and of a few units with p = 2 often one wins every image.
     p: at least 2.  k: 2 to hidden.  Raises TypeError or ValueError for input out of range.
     Source: krotov2019; belaustegui2022, 2.
     """

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advlens.inputs import check_images, check_labels, check_logits, frozen, image_gradient
+from advlens.inputs import check_images, check_labels, check_logits, forward, frozen, image_gradient
 
 
 def gradient(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -50,14 +50,15 @@ def grad_cam(model: nn.Module, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor
     Source: selvaraju2017, eqs. 1 and 2; unam2021, 3.5.
     """
     _check(x, y)
-    if not any(layer is part for part in model.modules()):
-        raise ValueError(f"the layer {type(layer).__name__} is no part of the model; give one of its own, for example model[3]")
+    name, wanted = f"the layer {type(layer).__name__}", "maps (N, channels, h, w)"
+    if not isinstance(model, nn.Module) or not any(layer is part for part in model.modules()):
+        raise ValueError(f"{name} is no part of the model; give one of its own, for example model[3]")
     seen: list[Tensor] = []
 
     def cut(module, inputs, output):
         if not isinstance(output, Tensor):
-            raise ValueError(f"the layer {type(layer).__name__} returns a {type(output).__name__}; Grad-CAM needs one that returns maps (N, channels, h, w)")
-        seen.append(output.detach().requires_grad_())  # the graph begins here: nothing below it is differentiated
+            raise ValueError(f"{name} returns a {type(output).__name__}; Grad-CAM needs one that returns {wanted}")
+        seen.append(output.detach().requires_grad_())  # the graph begins here: nothing below is differentiated
         return seen[-1].clone()  # the next layer may work in place
 
     hook = layer.register_forward_hook(cut)
@@ -68,9 +69,9 @@ def grad_cam(model: nn.Module, layer: nn.Module, x: Tensor, y: Tensor) -> Tensor
         hook.remove()
     if len(seen) != 1 or seen[0].ndim != 4:
         found = f"returns shape {tuple(seen[0].shape)}" if len(seen) == 1 else f"is called {len(seen)} times"
-        raise ValueError(f"the layer {type(layer).__name__} {found}; Grad-CAM needs one that is called once and returns maps (N, channels, h, w)")
+        raise ValueError(f"{name} {found}; Grad-CAM needs one that is called once and returns {wanted}")
     maps = seen[0]  # (N, channels, h, w)
-    weights = image_gradient(score, maps).mean((2, 3), keepdim=True)  # (N, channels, 1, 1)
+    weights = image_gradient(score, maps).to(x.dtype).mean((2, 3), keepdim=True)  # (N, channels, 1, 1)
     return (weights * maps.detach()).sum(1).relu()
 
 
@@ -87,7 +88,8 @@ def pixel_interactions(model: nn.Module, x: Tensor, pixels: Tensor, y: Tensor | 
     sum of all outputs; the result is the gradient of that saliency.  Needs smooth
     activations.  Cost: forward, backward, and a backward pass through both.
     Raises ValueError where there is saliency and every second derivative is exactly 0;
-    TypeError or ValueError for input outside the contract.  Source: cutilli2021, part 1 ("network whisperer").
+    TypeError or ValueError for input outside the contract.
+    Source: cutilli2021, part 1 ("network whisperer").
     """
     _check(x, y)
     _check_pixels(pixels, x)
@@ -98,8 +100,8 @@ def pixel_interactions(model: nn.Module, x: Tensor, pixels: Tensor, y: Tensor | 
         saliency = slope[torch.arange(len(x), device=x.device), :, row, column].abs().amax(1)  # (N,)
         result = _gradient_or_zero(saliency.sum(), point)
     if saliency.any() and not result.any():  # a slope, and no curvature
-        raise ValueError(f"every second derivative of {type(model).__name__} is exactly 0 on these images: it is piecewise linear "
-                         "(ReLU, max pooling). Use smooth activations such as nn.Softplus")
+        raise ValueError(f"every second derivative of {type(model).__name__} is exactly 0 on these images: it is piecewise "
+                         "linear (ReLU, max pooling). Use smooth activations such as nn.Softplus")
     return result
 
 
@@ -111,12 +113,15 @@ def is_piecewise_linear(model: nn.Module, x: Tensor) -> bool:
     """
     _check(x, None)
     generator = torch.Generator().manual_seed(0)
-    draw = lambda shape: torch.randn(shape, generator=generator).to(x)
+
+    def draw(values: Tensor) -> Tensor:
+        return torch.randn(values.shape, generator=generator).to(x)
+
     with frozen(model), torch.enable_grad():
         point = x.detach().requires_grad_()
-        outputs = model(point).flatten(1)  # (N, K)
-        slope = image_gradient((outputs * draw(outputs.shape)).sum(1), point, create_graph=True)
-        return not _gradient_or_zero((slope * draw(x.shape)).sum(), point).any()
+        outputs = forward(model, point).flatten(1)  # (N, K)
+        slope = image_gradient((outputs * draw(outputs)).sum(1), point, create_graph=True)
+        return not _gradient_or_zero((slope * draw(x)).sum(), point).any()
 
 
 def _check(x: Tensor, y: Tensor | None) -> None:
@@ -136,7 +141,7 @@ def _check_pixels(pixels: Tensor, x: Tensor) -> None:
 
 def _score(model: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
     """The number (N,) whose gradient is asked for: the logit of class y, or the sum of all outputs."""
-    outputs = model(x)
+    outputs = forward(model, x)
     if y is None:
         return outputs.flatten(1).sum(1)
     check_logits(outputs, x, y)

@@ -19,7 +19,7 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
-from advlens.inputs import frozen
+from advlens.inputs import forward, frozen
 
 
 def frequencies(height: int, width: int) -> Tensor:
@@ -28,7 +28,8 @@ def frequencies(height: int, width: int) -> Tensor:
     return torch.stack(torch.meshgrid(u, v, indexing="ij"), dim=-1)
 
 
-def sinusoids(shape: tuple[int, int, int], frequency: Tensor, phase: float | Tensor = 0.0, *, contrast: float = 0.25) -> Tensor:
+def sinusoids(shape: tuple[int, int, int], frequency: Tensor, phase: float | Tensor = 0.0, *,
+              contrast: float = 0.25) -> Tensor:
     """Grey images (N, C, H, W), float64: 1/2 + contrast cos(2 pi (u y / H + v x / W) + phase).
 
     shape: (C, H, W).  frequency: (N, 2), rows (u, v) as `frequencies` has them.
@@ -75,10 +76,10 @@ def transfer_function(net: nn.Module, shape: tuple[int, int, int], *, contrast: 
     which, where = _pairs(*shape[1:])
     frequency = frequencies(*shape[1:]).flatten(0, 1)[which].repeat_interleave(phases, 0)  # (F * phases, 2)
     phase = (2 * math.pi * torch.arange(phases) / phases).repeat(len(which))
-    own = next((t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point()), torch.empty(0))
+    own = _own_number(net)
 
     def answer(x: Tensor) -> Tensor:
-        out = net(x if transform is None else transform(x))
+        out = _wide(forward(net, x if transform is None else transform(x)))
         return out.reshape(*out.shape[:2], -1) if per_channel else out.reshape(len(out), 1, -1)  # (N, K or 1, ...)
 
     changes, sizes = [], []
@@ -87,7 +88,7 @@ def transfer_function(net: nn.Module, shape: tuple[int, int, int], *, contrast: 
         for f, p in zip(frequency.split(batch_size), phase.split(batch_size)):
             x = sinusoids(shape, f, p, contrast=contrast).to(own)
             changes.append((answer(x) - grey).pow(2).sum(2))
-            sizes.append((x - 0.5).flatten(1).pow(2).sum(1))
+            sizes.append((_wide(x) - 0.5).flatten(1).pow(2).sum(1))
     change = torch.cat(changes).unflatten(0, (-1, phases)).sum(1)  # (F, K or 1)
     response = (change / torch.cat(sizes).view(-1, phases).sum(1, keepdim=True)).sqrt()
     if torch.isnan(response).any():
@@ -103,7 +104,8 @@ def log_spectrum(images: Tensor) -> Tensor:
     Raises TypeError or ValueError unless they are floating point, finite and 4-dimensional.
     """
     if not isinstance(images, Tensor) or not images.is_floating_point():
-        raise TypeError(f"images is {images.dtype if isinstance(images, Tensor) else type(images).__name__}; give a float tensor (N, C, H, W)")
+        given = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(f"images is {given}; give a float tensor (N, C, H, W)")
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(f"images has shape {tuple(images.shape)}; give (N, C, H, W), at least one image")
     if not torch.isfinite(images).all():
@@ -125,12 +127,13 @@ def radial_average(spectrum: Tensor) -> Tensor:
     ring = (per_pixel.norm(dim=2) * min(height, width)).round().long().flatten().to(spectrum.device)  # (H * W,)
     rings = min(height, width) // 2 + 1
     inside = ring < rings
-    total = spectrum.new_zeros(*spectrum.shape[:-2], rings).index_add_(-1, ring[inside], spectrum.flatten(-2)[..., inside])
+    total = spectrum.new_zeros(*spectrum.shape[:-2], rings)
+    total.index_add_(-1, ring[inside], spectrum.flatten(-2)[..., inside])
     return total / torch.bincount(ring[inside], minlength=rings)
 
 
 def _pairs(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """f and -f are one sinusoid: the entries (F,) of `frequencies` to compute, and for each of the H * W whose result is its own."""
+    """f and -f are one sinusoid: which entries (F,) of `frequencies` to compute, and whose result is that of each (H W,)."""
     rows, columns = (2 * (n // 2) - torch.arange(n) for n in (height, width))  # where -f stands
     opposite = rows.remainder(height)[:, None] * width + columns.remainder(width)
     return torch.minimum(opposite.flatten(), torch.arange(height * width)).unique(return_inverse=True)
@@ -140,4 +143,16 @@ def _check(shape: tuple[int, int, int], contrast: float) -> None:
     if len(shape) != 3 or not all(isinstance(n, int) for n in shape) or shape[0] < 1 or min(shape[1:]) < 2:
         raise ValueError(f"shape = {tuple(shape)}; give (C, H, W), at least (1, 2, 2)")
     if not 0 < contrast <= 0.5:
-        raise ValueError(f"contrast = {contrast}; give more than 0 and at most 0.5: the pixels 0.5 + contrast cos(...) belong in [0, 1]")
+        raise ValueError(f"contrast = {contrast}; give more than 0 and at most 0.5: "
+                         "the pixels 0.5 + contrast cos(...) belong in [0, 1]")
+
+
+def _own_number(net: Callable[[Tensor], Tensor]) -> Tensor:
+    """A tensor in whose type and on whose device the net computes; float32 for a net without numbers."""
+    numbers = (*net.parameters(), *net.buffers()) if isinstance(net, nn.Module) else ()
+    return next((t for t in numbers if t.is_floating_point()), torch.empty(0))
+
+
+def _wide(values: Tensor) -> Tensor:
+    """At least float32: in half precision squares overflow."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

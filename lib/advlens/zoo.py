@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from advlens.inputs import frozen
+from advlens.layers import Normalize
 from advlens.models import CifarNet, FullyConnected, HebbianNet, LeNet, MnistResNet, VggBlocks
 from advlens.paths import data_folder
 
@@ -41,13 +42,15 @@ def pretrained(name: str, data: str | None = None) -> nn.Module:
     checkpoint that is missing or unreadable.
     """
     path = _checkpoint(name, data)
-    with torch.random.fork_rng(devices=[]):  # the first weights are overwritten: do not spend the caller's random numbers
+    with torch.random.fork_rng(devices=[]):  # weights that are overwritten: spend no random numbers of the caller's
         model = NETWORKS[name][0]()
     try:
         weights = load_file(path)
-        model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in weights.items()})
+        model.load_state_dict({key: value.float() if value.is_floating_point() else value
+                               for key, value in weights.items()})
     except (SafetensorError, RuntimeError) as broken:
-        raise ValueError(f"{path} is not a checkpoint of {name} ({str(broken).splitlines()[0]}): restore it from the repository") from broken
+        raise ValueError(f"{path} is not a checkpoint of {name} ({str(broken).splitlines()[0]}): "
+                         "restore it from the repository") from broken
     return model.requires_grad_(False).eval()
 
 
@@ -64,7 +67,8 @@ def _checkpoint(name: str, data: str | None) -> Path:
         raise ValueError(f"{name} was not trained on {data!r}; known: {', '.join(known)}")
     path = data_folder() / "checkpoints" / f"{name}-{data or known[0]}.safetensors"
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: restore it from the repository, or train it with `advlens record checkpoint-{path.stem}`")
+        raise FileNotFoundError(f"{path} is missing: restore it from the repository, "
+                                f"or train it with `advlens record checkpoint-{path.stem}`")
     return path
 
 
@@ -73,18 +77,28 @@ def _checkpoint(name: str, data: str | None) -> Path:
 def count(model: nn.Module) -> dict[str, int]:
     """Numbers that a model stores: total, trainable, and running statistics that are not trained."""
     trainable = sum(p.numel() for p in model.parameters())
-    running = sum(b.numel() for name, b in model.named_buffers() if name.rpartition(".")[2].startswith("running_"))
+    running = sum(b.numel() for name, b in model.named_buffers() if name.split(".")[-1].startswith("running_"))
     return {"total": trainable + running, "trainable": trainable, "non-trainable": running}
+
+
+def _image_shape(model: nn.Module) -> tuple[int, int, int]:
+    channels = {layer.mean.numel() for layer in model.modules() if isinstance(layer, Normalize)}
+    known = {1: (1, 28, 28), 3: (3, 32, 32)}
+    if len(channels) != 1 or not channels <= set(known):
+        raise ValueError("the model has no layer Normalize for grey or RGB images that tells their shape; "
+                         "give image_shape=(C, H, W)")
+    return known[channels.pop()]
 
 
 @torch.no_grad()
 def summary(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -> str:
     """A table of layers, output shapes and parameters, in the manner of the sources.
 
-    image_shape: (C, H, W); by default the shape that `Normalize` tells.
+    image_shape: (C, H, W); by default the shape that the model's `Normalize` tells.
+    Raises ValueError where none tells it.
     """
-    if image_shape is None:
-        image_shape = (1, 28, 28) if model[0].mean.numel() == 1 else (3, 32, 32)
+    shape = image_shape or _image_shape(model)
+    device = next((t.device for t in (*model.parameters(), *model.buffers())), None)
     rows: list[tuple[str, str, str]] = []
 
     def note(name):
@@ -96,7 +110,7 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -
     hooks = [layer.register_forward_hook(note(type(layer).__name__)) for layer in model.children()]
     try:
         with frozen(model):
-            model(torch.zeros(1, *image_shape, device=model[0].mean.device))
+            model(torch.zeros(1, *shape, device=device))
     finally:
         for hook in hooks:
             hook.remove()
