@@ -24,11 +24,13 @@ SEARCHES, WALK = 8, 30
 def foolbox(model, x, y):
     library = compare.peer("foolbox")
     wrapped = library.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    return library.attacks.L2DeepFoolAttack(steps=STEPS)(wrapped, x, library.criteria.Misclassification(y), epsilons=None)[1]
+    return library.attacks.L2DeepFoolAttack(steps=STEPS)(wrapped, x, library.criteria.Misclassification(y),
+                                                         epsilons=None)[1]
 
 
 def art(model, x, y):
-    attack = compare.peer("art.attacks.evasion").DeepFool(compare.art(model, x), max_iter=STEPS, epsilon=0.02, batch_size=len(x), verbose=False)
+    attack = compare.peer("art.attacks.evasion").DeepFool(compare.art(model, x), max_iter=STEPS, epsilon=0.02,
+                                                          batch_size=len(x), verbose=False)
     return torch.from_numpy(attack.generate(x.numpy()))
 
 
@@ -65,23 +67,30 @@ def scipy(model, x, y):
                                bounds=[(0, 1)] * image.numel(), options={"maxiter": WALK, "ftol": 1e-5}).x
                 hit = _query(model, torch.from_numpy(end).to(x).view_as(image), label, False)[2]
                 succeeds, fails = (c, fails) if hit else (succeeds, c)
-                c = 10 * succeeds if fails == float("inf") else (fails / 10 if succeeds == 0 else (succeeds * fails) ** 0.5)
+                c = 10 * succeeds if fails == float("inf") else (fails / 10 if succeeds == 0
+                                                                 else (succeeds * fails) ** 0.5)
     return result
 
 
 def table() -> str:
-    """DeepFool: every peer on few images, then the only other one that is correct and walks in batches on more; L-BFGS."""
+    """DeepFool: every peer on few images, then the only other one that is correct and walks in batches on more;
+    L-BFGS.
+    """
     blocks = []
-    for name, real, stand_in, n, peers in [("lenet", "mnist", "digits", 10, list(PEERS)), ("lenet", "mnist", "digits", 200, ["adv-lib"]),
+    for name, real, stand_in, n, peers in [("lenet", "mnist", "digits", 10, list(PEERS)),
+                                           ("lenet", "mnist", "digits", 200, ["adv-lib"]),
                                            ("cifar_net", "cifar10", "shapes", 50, ["adv-lib"])]:
         test = data.load(real, "test", fallback=stand_in)[:n]
         model, x, y = zoo.pretrained(name, test.name), test.images, test.labels
         sides = {"advlens": deepfool} | {peer: PEERS[peer] for peer in peers}
-        blocks.append(compare.attacks(f"DeepFool, {name}, {test.name}, at most {STEPS} steps, overshoot 0.02", "3 x faster than the fastest correct peer",
-                                      model, x, y, {side: partial(attack, model, x, y) for side, attack in sides.items()}))
+        blocks.append(compare.attacks(f"DeepFool, {name}, {test.name}, at most {STEPS} steps, overshoot 0.02",
+                                      "3 x faster than the fastest correct peer",
+                                      model, x, y,
+                                      {side: partial(attack, model, x, y) for side, attack in sides.items()}))
     test = data.load("mnist", "test", fallback="digits")[:10]
     model, x, y = zoo.pretrained("lenet", test.name), test.images, test.labels
-    blocks.append(compare.attacks(f"L-BFGS, lenet, {test.name}, {SEARCHES} values of c, at most {WALK} steps each", "faster than SciPy",
+    blocks.append(compare.attacks(f"L-BFGS, lenet, {test.name}, {SEARCHES} values of c, at most {WALK} steps each",
+                                  "faster than SciPy",
                                   model, x, y, {"advlens": lambda: lbfgs(model, x, y, searches=SEARCHES, steps=WALK),
                                                 "SciPy L-BFGS-B": lambda: scipy(model, x, y)}))
     return "\n\n".join(blocks)

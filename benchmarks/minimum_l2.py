@@ -30,12 +30,14 @@ def torchattacks(model, x, y):
 def foolbox(model, x, y, attack):
     library = compare.peer("foolbox")
     wrapped = library.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    return getattr(library.attacks, attack[0])(**attack[1])(wrapped, x, library.criteria.Misclassification(y), epsilons=None)[1]
+    return getattr(library.attacks, attack[0])(**attack[1])(wrapped, x, library.criteria.Misclassification(y),
+                                                            epsilons=None)[1]
 
 
 def art(model, x, y):
     attack = compare.peer("art.attacks.evasion").CarliniL2Method(
-        compare.art(model, x), binary_search_steps=SEARCHES, max_iter=STEPS, learning_rate=RATE, initial_const=1.0, batch_size=len(x), verbose=False)
+        compare.art(model, x), binary_search_steps=SEARCHES, max_iter=STEPS, learning_rate=RATE, initial_const=1.0,
+        batch_size=len(x), verbose=False)
     return torch.from_numpy(attack.generate(x.numpy()))
 
 
@@ -51,18 +53,21 @@ def table() -> str:
     return "\n".join([
         compare.attacks("Carlini-Wagner, ours 5 x 100 steps, adv-lib 9 x 1,000 at a learning rate of 0.01, LeNet",
                         "5 times faster than adv-lib at equal median norm", model, *few, {
-                            "advlens": lambda: carlini_wagner(model, *few, searches=SEARCHES, steps=STEPS, learning_rate=RATE),
+                            "advlens": lambda:
+                            carlini_wagner(model, *few, searches=SEARCHES, steps=STEPS, learning_rate=RATE),
                             "adv-lib 9 x 1,000": lambda: adv_lib(model, *few, 9, 1000, 0.01, 1e-3),
                             "ART 5 x 100": lambda: art(model, *few),
                         }),
         compare.attacks("Carlini-Wagner, all 5 x 100 steps at a learning rate of 0.1, c from 1, LeNet",
                         "not slower than the fastest at equal quality", model, *some, {
-                            "advlens": lambda: carlini_wagner(model, *some, searches=SEARCHES, steps=STEPS, learning_rate=RATE),
+                            "advlens": lambda:
+                            carlini_wagner(model, *some, searches=SEARCHES, steps=STEPS, learning_rate=RATE),
                             "adv-lib": lambda: adv_lib(model, *some),
                             "Foolbox": lambda: foolbox(model, *some, ("L2CarliniWagnerAttack", searched)),
                             "torchattacks (c = 1)": lambda: torchattacks(model, *some),
                         }),
-        compare.attacks("DDN, 100 steps, and ours with 50, LeNet", "not slower than the fastest at equal quality", model, x[:100], y[:100], {
+        compare.attacks("DDN, 100 steps, and ours with 50, LeNet", "not slower than the fastest at equal quality",
+                        model, x[:100], y[:100], {
             "advlens": lambda: ddn(model, x[:100], y[:100], steps=STEPS),
             "advlens, 50 steps": lambda: ddn(model, x[:100], y[:100], steps=STEPS // 2),
             "adv-lib": lambda: compare.peer("adv_lib.attacks").ddn(model, x[:100], y[:100], steps=STEPS, levels=None),

@@ -18,7 +18,8 @@ from advlens.attacks import pgd
 from advlens.inputs import frozen
 
 STEPS = 40
-CASES = [("lenet", "mnist", "digits", 200), ("mnist_resnet", "mnist", "digits", 40), ("cifar_net", "cifar10", "shapes", 40)]
+CASES = [("lenet", "mnist", "digits", 200), ("mnist_resnet", "mnist", "digits", 40),
+         ("cifar_net", "cifar10", "shapes", 40)]
 
 
 def bare(model, x, y) -> None:
@@ -42,7 +43,8 @@ def seconds(function, *arguments) -> float:
 def table(repetitions: int = 7) -> str:
     """One line per network: median seconds of both, median ratio, smallest and largest ratio."""
     torch.set_num_threads(1)
-    lines = [f"PGD-{STEPS} against a bare loop of {STEPS} forward and backward passes ({repetitions} repetitions in turn; goal: at most 1.05)",
+    lines = [f"PGD-{STEPS} against a bare loop of {STEPS} forward and backward passes ({repetitions} repetitions in "
+             f"turn; goal: at most 1.05)",
              f"{'network':<16}{'images':>8}{'bare [s]':>10}{'pgd [s]':>10}{'ratio':>8}   smallest to largest"]
     for name, real, stand_in, n in CASES:
         test = data.load(real, "test", fallback=stand_in)[:n]

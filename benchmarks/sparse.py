@@ -28,7 +28,8 @@ POPULATION, GENERATIONS = 399, 10  # ART's population is the largest multiple of
 def jsma_table(model, x, y, repetitions: int) -> str:
     target, gamma = (y + 1) % 10, 2 * STEPS / x[0].numel()
     theirs = compare.peer("torchattacks").JSMA(model, theta=1.0, gamma=gamma)  # attacks the next class by default
-    art = compare.peer("art.attacks.evasion").SaliencyMapMethod(compare.art(model, x), 1.0, gamma, len(x), verbose=False)
+    art = compare.peer("art.attacks.evasion").SaliencyMapMethod(compare.art(model, x), 1.0, gamma, len(x),
+                                                                verbose=False)
     return compare.attacks(
         f"JSMA, next class, theta 1, {STEPS} steps; norm: pixels", ">= 3 x torchattacks", model, x, target, {
             "advlens": lambda: jsma(model, x, y, target=target, gamma=gamma),
@@ -38,18 +39,21 @@ def jsma_table(model, x, y, repetitions: int) -> str:
 
 
 def one_pixel_table(model, x, y, repetitions: int) -> str:
-    theirs = compare.peer("torchattacks").OnePixel(model, pixels=1, steps=GENERATIONS, popsize=POPULATION, inf_batch=200)
+    theirs = compare.peer("torchattacks").OnePixel(model, pixels=1, steps=GENERATIONS, popsize=POPULATION,
+                                                   inf_batch=200)
     art = compare.peer("art.attacks.evasion").PixelAttack(compare.art(model, x), th=1, es=1, max_iter=GENERATIONS)
 
     def ours():
-        return one_pixel(model, x, y, population=POPULATION, generations=GENERATIONS, generator=torch.Generator().manual_seed(0))
+        return one_pixel(model, x, y, population=POPULATION, generations=GENERATIONS,
+                         generator=torch.Generator().manual_seed(0))
 
     def with_numpys_seed(attack):  # the only way to make the peers repeatable
         np.random.seed(0)
         return attack()
 
     return compare.attacks(
-        f"One pixel, {POPULATION} candidates, {GENERATIONS} generations, images near the boundary; norm: pixels", ">= 3 x the fastest peer", model, x, y, {
+        f"One pixel, {POPULATION} candidates, {GENERATIONS} generations, images near the boundary; norm: pixels",
+        ">= 3 x the fastest peer", model, x, y, {
             "advlens, exhaustive": lambda: one_pixel_exhaustive(model, x, y),
             "advlens, evolution": ours,
             "torchattacks": lambda: with_numpys_seed(lambda: theirs(x, y)),
@@ -71,7 +75,8 @@ def pairs_table(model, x) -> str:
     a, b = rise.flatten(1), fall.flatten(1)
     left = contenders(a, b)[0].shape[1]
     return compare.times(
-        f"Pair search of JSMA, {len(x)} images of {a.shape[1]} features, gradients of LeNet", "faster than the map of all pairs", {
+        f"Pair search of JSMA, {len(x)} images of {a.shape[1]} features, gradients of LeNet",
+        "faster than the map of all pairs", {
             "advlens, contenders": lambda: best_pair(*contenders(a, b)[1:]),
             "advlens, every tile": lambda: best_pair(a, b),
             "map of all pairs": lambda: every_pair(a, b),

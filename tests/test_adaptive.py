@@ -155,7 +155,8 @@ def test_eot_runs_the_model_once_on_all_draws(net, batch, work):
 def test_eot_is_the_same_function_at_every_call_and_leaves_the_global_generator_alone(net, batch):
     model, state = EOT(net.eval(), add_noise, 4), torch.get_rng_state()
     assert torch.equal(model(batch[0]), model(batch[0]))
-    assert torch.equal(pgd(model, *batch, eps=0.1, steps=3, random_start=False), pgd(model, *batch, eps=0.1, steps=3, random_start=False))
+    assert torch.equal(pgd(model, *batch, eps=0.1, steps=3, random_start=False),
+                       pgd(model, *batch, eps=0.1, steps=3, random_start=False))
     assert not torch.allclose(model(batch[0]), EOT(net, add_noise, 4, seed=1)(batch[0]))
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -187,7 +188,8 @@ def test_eot_breaks_a_random_defence_better_than_one_draw(lenet, digits):
         return add_noise(x.roll((dy, dx), (2, 3)), generator)
 
     def kept(samples, seed=0):
-        adversarial = pgd(EOT(lenet, shifted, samples, seed=seed), some.images, some.labels, eps=0.1, steps=6, random_start=False)
+        adversarial = pgd(EOT(lenet, shifted, samples, seed=seed), some.images, some.labels, eps=0.1, steps=6,
+                          random_start=False)
         unseen = torch.Generator().manual_seed(99)
         hits = [evaluation.logits(lenet, shifted(adversarial, unseen)).argmax(1) == some.labels for _ in range(20)]
         return torch.stack(hits).float().mean().item()
@@ -206,12 +208,15 @@ class InPlace(nn.Module):
         return self.net(x.sub_(0.1).add_(0.1)).bfloat16()
 
 
-WRAPS = {"bpda": lambda net, spoil: BPDA(net, spoil, lambda x: 0.5 * x), "eot": lambda net, spoil: EOT(net, lambda x, g: spoil(x), 3)}
+WRAPS = {"bpda": lambda net, spoil: BPDA(net, spoil, lambda x: 0.5 * x), "eot": lambda net,
+         spoil: EOT(net, lambda x, g: spoil(x), 3)}
 
 
 @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS.keys())
 def test_what_works_in_place_spoils_neither_the_images_nor_the_next_draw(wrap, case):
-    """A transformation, or a model, that changes its input gets its own copy; logits are those of the images' precision."""
+    """A transformation, or a model, that changes its input gets its own copy; logits are those of the images'
+    precision.
+    """
     net, x, y = case
     before = x.clone()
     plain, spoiling = wrap(net, lambda x: x * 0.5), wrap(net, lambda x: x.mul_(0.5))

@@ -121,7 +121,8 @@ def test_results_stay_on_the_device_of_the_images(net, batch):
     x, y = (t.cuda() for t in batch)
     adversarial = pgd(net.cuda(), x, y, eps=0.1, steps=3, generator=start())  # a generator of the CPU
     assert adversarial.device == x.device
-    torch.testing.assert_close(adversarial.cpu(), pgd(net.cpu(), *batch, eps=0.1, steps=3, generator=start()), atol=1e-4, rtol=0)
+    torch.testing.assert_close(adversarial.cpu(), pgd(net.cpu(), *batch, eps=0.1, steps=3, generator=start()),
+                               atol=1e-4, rtol=0)
 
 
 # --- what the attacks find ------------------------------------------------------
@@ -175,7 +176,8 @@ def test_pgd_finds_more_than_one_step_and_one_step_more_than_noise(lenet, digits
 
 def test_an_unbounded_attack_always_succeeds(lenet, digits):
     some = digits[:40]
-    assert robust_accuracy(lenet, some.images, some.labels, partial(pgd, eps=1.0, steps=10, loss="margin", generator=start())).value == 0
+    assert robust_accuracy(lenet, some.images, some.labels,
+                           partial(pgd, eps=1.0, steps=10, loss="margin", generator=start())).value == 0
 
 
 def test_targeted_attacks_reach_their_target(lenet, digits):
@@ -236,7 +238,8 @@ def test_success_goes_before_loss():
 
 def test_one_step_of_pgd_moves(net, batch):
     """PEERS 5: adv-lib's pgd_linf returns the clean image after one step without random start."""
-    assert torch.equal(pgd(net, *batch, eps=0.1, steps=1, step_size=0.1, random_start=False), fgsm(net, *batch, eps=0.1))
+    assert torch.equal(pgd(net, *batch, eps=0.1, steps=1, step_size=0.1, random_start=False),
+                       fgsm(net, *batch, eps=0.1))
     assert torch.equal(bim(net, *batch, eps=0.1, steps=1), fgsm(net, *batch, eps=0.1))
     assert torch.equal(bim(net, *batch, eps=0.1, steps=1, norm="l2"), fgm(net, *batch, eps=0.1))
 
@@ -259,14 +262,16 @@ def test_restarts_keep_the_worst_for_each_image():
     each = torch.stack([value(attack(generator=generator)) for _ in range(4)])
     together = value(attack(restarts=4, generator=start()))
     torch.testing.assert_close(together, each.amin(0))
-    assert len(each.argmin(0).unique()) > 1 and (each[-1] > together + 0.1).any(), "one start is best for all: this shows nothing"
+    assert len(each.argmin(0).unique()) > 1 and (each[-1] > together
+                                                 + 0.1).any(), "one start is best for all: this shows nothing"
 
 
 def test_more_restarts_fool_more(lenet, digits):
     """The same first start: what one restart fools, four fool, and some more."""
     some = digits[:60]
     attack = partial(pgd, lenet, some.images, some.labels, eps=0.07, steps=2)
-    one, four = (evaluate(lenet, some.images, attack(restarts=r, generator=start()), some.labels).success for r in (1, 4))
+    one, four = (evaluate(lenet, some.images, attack(restarts=r, generator=start()), some.labels).success
+                 for r in (1, 4))
     assert (one <= four).all() and one.sum() < four.sum()
 
 
@@ -293,7 +298,8 @@ def test_success_equals_reevaluation(lenet, digits):
     some = digits[:30]
     adversarial = pgd(lenet, some.images, some.labels, eps=0.1, steps=10, generator=start())
     result = evaluate(lenet, some.images, adversarial, some.labels)
-    alone = torch.cat([evaluate(lenet, some.images[i:i + 1], adversarial[i:i + 1], some.labels[i:i + 1]).success for i in range(30)])
+    alone = torch.cat([evaluate(lenet, some.images[i:i + 1], adversarial[i:i + 1], some.labels[i:i + 1]).success
+                       for i in range(30)])
     clear = result.margin.abs() > 1e-4
     assert torch.equal(result.success[clear], alone[clear]) and clear.sum() > 25
     assert torch.equal(result.success, result.margin > 0)
@@ -359,7 +365,8 @@ def test_restarts_cost_only_the_images_that_stand(work):
     assert (done.forward, done.backward) == (4 * 3 + 1 * 3 + 1 * 3, 4 * 2 + 1 * 2 + 1 * 2)
 
 
-@pytest.mark.parametrize("eps, step_size", [((0.02, 0.05, 0.1, 0.3), (0.01, 0.02, 0.03, 0.1)), (0.05, 0.02)], ids=["of each image", "of all"])
+@pytest.mark.parametrize("eps, step_size", [((0.02, 0.05, 0.1, 0.3), (0.01, 0.02, 0.03, 0.1)), (0.05, 0.02)],
+                         ids=["of each image", "of all"])
 def test_restarts_walk_with_the_eps_and_step_of_the_images_that_stand(eps, step_size):
     x, y = torch.tensor([0.9, 0.1, 0.9, 0.2]).view(4, 1, 1, 1), torch.zeros(4, dtype=torch.int64)
     eps, step_size = torch.tensor(eps), torch.tensor(step_size)
@@ -370,7 +377,8 @@ def test_restarts_walk_with_the_eps_and_step_of_the_images_that_stand(eps, step_
 def test_restarts_stop_when_nothing_stands(work):
     model = OneByOne()
     with work(model) as done:
-        pgd(model, torch.full((4, 1, 1, 1), 0.9), torch.zeros(4, dtype=torch.int64), eps=0.05, steps=2, restarts=9, generator=start())
+        pgd(model, torch.full((4, 1, 1, 1), 0.9), torch.zeros(4, dtype=torch.int64), eps=0.05, steps=2, restarts=9,
+            generator=start())
     assert (done.forward, done.backward) == (12, 8)
 
 
@@ -382,7 +390,8 @@ def test_restarts_stop_when_nothing_stands(work):
     (pgd, dict(restarts=0), ValueError, "restarts = 0; give at least 1"),
     (pgd, dict(restarts=2, random_start=False), ValueError, "restarts = 2 with random_start = False"),
     (pgd, dict(norm="l1"), ValueError, "unknown norm 'l1'; known: linf, l2"),
-    (pgd, dict(loss="cross entropy"), ValueError, "unknown loss 'cross entropy'; known: ce, naive_ce, margin, dlr, mse"),
+    (pgd, dict(loss="cross entropy"), ValueError,
+     "unknown loss 'cross entropy'; known: ce, naive_ce, margin, dlr, mse"),
     (pgd, dict(step_size=-0.1), ValueError, "step_size"),
     (pgd, dict(step_size=math.nan), ValueError, "step_size"),
     (pgd, dict(step_size=torch.ones(3)), ValueError, "step_size has shape"),

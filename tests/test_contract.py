@@ -45,17 +45,20 @@ MINIMUM_NORM = {
     "fmn-l2": partial(attacks.fmn, steps=20, norm="l2"),
     "lbfgs": partial(attacks.lbfgs, steps=10, searches=4),
     "one_pixel": seeded(attacks.one_pixel, pixels=3, population=20, generations=5),
-    "one_pixel_exhaustive": partial(attacks.one_pixel_exhaustive, values=torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])),
+    "one_pixel_exhaustive":
+    partial(attacks.one_pixel_exhaustive, values=torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]])),
 }
 next_class = lambda y: (y + 1) % CLASSES
-JSMA = {"jsma": lambda model, x, y: attacks.jsma(model, x, y, target=next_class(y), gamma=0.1)}  # has no untargeted form; 3 steps
+# has no untargeted form; 3 steps
+JSMA = {"jsma": lambda model, x, y: attacks.jsma(model, x, y, target=next_class(y), gamma=0.1)}
 ALL = FIXED_BUDGET | MINIMUM_NORM | JSMA
 WRAPPERS = {"BPDA", "EOT", "mask_image"}  # no attacks on images: tests/test_adaptive.py, tests/test_universal.py
 GRADIENT_FREE = {"one_pixel", "one_pixel_exhaustive"}
 UNTARGETED_ONLY = {"deepfool"}
 NEAREST = ["carlini_wagner", "ddn", "deepfool", "fmn", "fmn-l2", "lbfgs"]
 DISCRETE = GRADIENT_FREE | {"jsma"}  # they only choose: the same choices give the same numbers
-SCALE_FREE = ["carlini_wagner", "ddn", "deepfool", "fmn", "fmn-l2", "one_pixel", "one_pixel_exhaustive", "jsma", "pgd-first"]
+SCALE_FREE = ["carlini_wagner", "ddn", "deepfool", "fmn", "fmn-l2", "one_pixel", "one_pixel_exhaustive", "jsma",
+              "pgd-first"]
 
 
 def towards_the_next_class(attack):
@@ -63,7 +66,8 @@ def towards_the_next_class(attack):
 
 
 # To the class after the label.
-TARGETED = {f"{name}_targeted": towards_the_next_class(attack) for name, attack in MINIMUM_NORM.items() if name not in UNTARGETED_ONLY} | JSMA
+TARGETED = {f"{name}_targeted": towards_the_next_class(attack)
+            for name, attack in MINIMUM_NORM.items() if name not in UNTARGETED_ONLY} | JSMA
 EVERY_WAY = ALL | TARGETED
 
 
@@ -126,7 +130,8 @@ def test_an_image_comes_back_fooled_or_clean(name, case):
 def test_where_nothing_can_be_found_the_clean_image_comes_back(name, case):
     """PEERS 4: class 0 always wins and class 1 never does, whatever the image."""
     net, x, _ = case
-    decided = After(net, lambda z: torch.cat([z.abs().sum(1, keepdim=True) * torch.tensor([1, -1]) + torch.tensor([1, -1]), z], 1))
+    decided = After(net, lambda z: torch.cat([z.abs().sum(1, keepdim=True) * torch.tensor([1, -1])
+                                              + torch.tensor([1, -1]), z], 1))
     assert torch.equal(EVERY_WAY[name](decided, x, torch.zeros(8, dtype=torch.int64)), x)
 
 
@@ -220,7 +225,8 @@ def test_the_scale_of_the_logits_changes_nothing(name, factor, case):
 # --- the model -------------------------------------------------------------------------
 
 def state_of(net):
-    return ([m.training for m in net.modules()], [p.requires_grad for p in net.parameters()], [p.grad for p in net.parameters()],
+    return ([m.training for m in net.modules()], [p.requires_grad for p in net.parameters()],
+            [p.grad for p in net.parameters()],
             [v.tolist() for v in net.state_dict().values()])
 
 
@@ -256,7 +262,8 @@ def test_the_model_is_left_as_it_was_after_an_exception(name, net, batch):
 def test_parameters_want_no_gradient_while_the_attack_runs(name, net, batch):
     """PEERS 10: weight gradients cost about a quarter more; who uses no gradient builds no graph at all."""
     wanted, graphs, y = [], [], logits(net, batch[0]).argmax(1)
-    net.register_forward_pre_hook(lambda module, inputs: wanted.extend(p.requires_grad or module.training for p in module.parameters()))
+    net.register_forward_pre_hook(lambda module, inputs: wanted.extend(p.requires_grad or module.training
+                                                                       for p in module.parameters()))
     net.register_forward_hook(lambda module, inputs, output: graphs.append(output.requires_grad))
     ALL[name](net, batch[0], y)
     assert wanted and not any(wanted) and any(graphs) == (name not in GRADIENT_FREE)

@@ -1,4 +1,6 @@
-"""DeepFool: the same walk as the plain algorithm and as adv-lib, and the least work.  Its contract: test_contract.py."""
+"""DeepFool: the same walk as the plain algorithm and as adv-lib, and the least work.  Its contract:
+test_contract.py.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ def linear(seed, features, classes, scale=1.0):
 
 
 def distance(net, x, y, k):
-    """The smallest eps (N,) with which an image can get from class y to class k (N,) of a linear net; inf where none does.
+    """The smallest eps (N,) with which an image can get from class y to class k (N,) of a linear net; inf where none
+    does.
 
     Each pixel goes by eps against the difference of the weights, or as far as the box lets it.
     """
@@ -46,7 +47,8 @@ def distance(net, x, y, k):
     return torch.where(gained(torch.ones_like(gap)) > gap, high, torch.inf)
 
 
-@pytest.mark.parametrize("shape, classes, targeted", [((1, 2, 4), 2, False), ((1, 2, 4), 2, True), ((1, 4, 4), 3, False), ((3, 8, 8), 10, False)])
+@pytest.mark.parametrize("shape, classes, targeted",
+                         [((1, 2, 4), 2, False), ((1, 2, 4), 2, True), ((1, 4, 4), 3, False), ((3, 8, 8), 10, False)])
 def test_linear_nets_fall_at_their_known_distance(shape, classes, targeted):
     """Nets that differ a million times in scale; pixels near the walls.  One image in ten may end at another class.
 
@@ -67,6 +69,15 @@ def test_linear_nets_fall_at_their_known_distance(shape, classes, targeted):
         ratio.append(torch.where(found.success, found.linf, torch.inf)[possible] / optimum[possible])
     ratio = torch.cat(ratio)
     assert ratio.median() < 1.001 and (ratio <= 1.01).double().mean() > 0.9, ratio
+
+
+def test_the_first_radius_is_the_distance_to_the_linearised_boundary():
+    """Far from the walls a linear net of two classes needs no search."""
+    net = linear(0, 48, 2)
+    x = (0.5 + 0.02 * torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))).double()
+    y = logits(net, x).argmax(1)
+    found = evaluate(net, x, fmn(net, x, y, steps=2), y)
+    assert found.success.all() and (found.linf <= 1.01 * distance(net, x, y, 1 - y) + 1e-4).all()
 
 
 def length(model, x, adversarial, y):
@@ -107,7 +118,8 @@ def test_the_smallest_success_met_comes_back(net, batch):
     hook = net.register_forward_pre_hook(lambda module, inputs: points.append(inputs[0].detach()))
     adversarial = fmn(net, x, y, steps=20, gamma=0.5)
     hook.remove()
-    met = torch.stack([torch.where(logits(net, p).argmax(1) != y, (p - x).abs().amax((1, 2, 3)), torch.inf) for p in points])
+    met = torch.stack([torch.where(logits(net, p).argmax(1) != y, (p - x).abs().amax((1, 2, 3)), torch.inf)
+                       for p in points])
     torch.testing.assert_close(length(net, x, adversarial, y), met.amin(0), rtol=1e-4, atol=0)
     assert (met[-1] > 1.01 * met.amin(0)).any(), "the last is the smallest: this test shows nothing"
 

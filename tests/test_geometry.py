@@ -126,7 +126,8 @@ def test_random_points_fill_the_l2_ball_uniformly():
     # One coordinate of a uniform direction in n dimensions: (1 + u) / 2 is Beta((n-1)/2, (n-1)/2).
     unit = points / points.norm(dim=1, keepdim=True)
     for axis in range(dims):
-        assert stats.kstest((unit[:, axis].numpy() + 1) / 2, stats.beta((dims - 1) / 2, (dims - 1) / 2).cdf).pvalue > 0.001
+        assert stats.kstest((unit[:, axis].numpy() + 1) / 2,
+                            stats.beta((dims - 1) / 2, (dims - 1) / 2).cdf).pvalue > 0.001
     covariance = unit.T @ unit / n
     torch.testing.assert_close(covariance, torch.eye(dims, dtype=torch.float64) / dims, rtol=0, atol=0.01)
 
@@ -165,7 +166,8 @@ def test_a_zero_gradient_is_reported_once_and_by_name():
 
     with pytest.warns(geometry.ZeroGradientWarning) as caught:
         attack()
-    assert [str(w.message) for w in caught] == ["the input gradient is exactly 0 for 2 of 5 images: they stay as they are. "
+    assert [str(w.message)
+            for w in caught] == ["the input gradient is exactly 0 for 2 of 5 images: they stay as they are. "
                                                 "A masked gradient is not robustness."]
     assert caught[0].filename == __file__
 

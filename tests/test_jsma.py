@@ -31,7 +31,9 @@ def every_pair(a, b):
 
 
 def slopes(n, seed, images=3, ties=False):
-    """Random a and b; with ties, small whole numbers, some features that may not move, and an image without any pair."""
+    """Random a and b; with ties, small whole numbers, some features that may not move, and an image without any
+    pair.
+    """
     generator = torch.Generator().manual_seed(seed)
     if not ties:
         return torch.randn(2, images, n, generator=generator)
@@ -196,14 +198,16 @@ def test_every_step_equals_the_slow_walk_on_digits(lenet, digits):
     target = (y + 1) % 10
     for i in range(2):
         met = points_met(lenet, x[i:i + 1], y[i:i + 1], target=target[i:i + 1], gamma=0.02)
-        torch.testing.assert_close(torch.cat(met), torch.cat(slow_walk(lenet, x[i:i + 1], target[i], 1.0, steps=7)), rtol=0, atol=1e-12)
+        torch.testing.assert_close(torch.cat(met), torch.cat(slow_walk(lenet, x[i:i + 1], target[i], 1.0, steps=7)),
+                                   rtol=0, atol=1e-12)
 
 
 def test_equals_torchattacks(lenet, digits, peer):
     """Theirs keeps the dense map and one backward pass a class; where both succeed the images are the same."""
     x, y = digits.images[:4], digits.labels[:4]
     target = (y + 1) % 10
-    theirs = peer("torchattacks").JSMA(lenet, theta=1.0, gamma=40 / 784)(x, y)  # 20 steps; its default target is the next class
+    # 20 steps; its default target is the next class
+    theirs = peer("torchattacks").JSMA(lenet, theta=1.0, gamma=40 / 784)(x, y)
     ours = jsma(lenet, x, y, target=target, gamma=40 / 784)
     both = evaluate(lenet, x, theirs, target, targeted=True).success
     assert both.any() and torch.equal(both, evaluate(lenet, x, ours, target, targeted=True).success)
@@ -324,7 +328,8 @@ def test_black_and_white_images_move_only_in_the_direction_of_theta(theta, net, 
 def test_a_larger_gamma_never_fools_fewer_and_the_largest_fools_most(lenet, digits):
     x, y = digits.images[:10], digits.labels[:10]
     target = (y + 1) % 10
-    fooled = [evaluate(lenet, x, jsma(lenet, x, y, target=target, gamma=gamma), target, targeted=True).success for gamma in (0.01, 0.06, 0.15)]
+    fooled = [evaluate(lenet, x, jsma(lenet, x, y, target=target, gamma=gamma), target, targeted=True).success
+              for gamma in (0.01, 0.06, 0.15)]
     assert (fooled[0] <= fooled[1]).all() and (fooled[1] <= fooled[2]).all() and fooled[2].float().mean() >= 0.8
 
 
@@ -333,7 +338,8 @@ def test_tiny_gradients_change_nothing(net, batch):
     x = batch[0]
     y, target = next_class(net, x)
     plain = jsma(net, x, y, target=target, gamma=0.3)
-    assert (plain != x).any() and torch.equal(jsma(After(net, lambda z: 2.0**-90 * z), x, y, target=target, gamma=0.3), plain)
+    assert (plain != x).any() and torch.equal(jsma(After(net, lambda z: 2.0**-90 * z), x, y, target=target, gamma=0.3),
+                                              plain)
 
 
 class Largest(TorchDispatchMode):
@@ -351,7 +357,9 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("order", ["random", "worst"])
 def test_memory_is_linear_in_the_number_of_features(order):
-    """PEERS 16: the dense maps of these images have 48 million numbers each.  In the worst case no feature falls out."""
+    """PEERS 16: the dense maps of these images have 48 million numbers each.  In the worst case no feature falls
+    out.
+    """
     n = 3 * 48 * 48
     model = nn.Sequential(nn.Flatten(), nn.Linear(n, 2, bias=False))
     rise = torch.linspace(0, 1, n)

@@ -1,4 +1,6 @@
-"""Box-constrained L-BFGS: the optimiser against SciPy's, the attack against known optima.  Its contract: test_contract.py."""
+"""Box-constrained L-BFGS: the optimiser against SciPy's, the attack against known optima.  Its contract:
+test_contract.py.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def scipys(objective, start):
         def function(point):
             value, gradient = objective(torch.from_numpy(point)[None], torch.tensor([i]))
             return value.item(), gradient[0].numpy()
-        return optimize.minimize(function, start[i].numpy(), jac=True, method="L-BFGS-B", bounds=[(0, 1)] * start.shape[1],
+        return optimize.minimize(function, start[i].numpy(), jac=True, method="L-BFGS-B",
+                                 bounds=[(0, 1)] * start.shape[1],
                                  options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-9}).fun
 
     return torch.tensor([one(i) for i in range(len(start))], dtype=torch.float64)
@@ -112,7 +115,8 @@ def test_a_linear_model_falls_at_its_known_distance(targeted, n):
 
     x = (0.5 + 0.05 * torch.randn(n, 3, 2, 2, generator=generator).double()).flatten(1)
     side = ((x - 0.5) @ w).sign()
-    x = (x + torch.linspace(0.05, 0.3, n)[:, None] * side[:, None] * w / w.norm()).view(n, 3, 2, 2)  # far from 0 and 1: no clipping
+    # far from 0 and 1: no clipping
+    x = (x + torch.linspace(0.05, 0.3, n)[:, None] * side[:, None] * w / w.norm()).view(n, 3, 2, 2)
     y = unsolved(Linear(), x, targeted)
     distance = ((x.flatten(1) - 0.5) @ w).abs() / w.norm()
     found = evaluate(Linear(), x, lbfgs(Linear(), x, y, targeted=targeted), y, targeted=targeted)
@@ -124,7 +128,8 @@ def test_a_linear_model_falls_at_its_known_distance(targeted, n):
 def test_norms_are_those_of_ddn(targeted, lenet, digits, peer):
     some = digits[:8]
     y = (some.labels + 1) % 10 if targeted else some.labels
-    ours = evaluate(lenet, some.images, lbfgs(lenet, some.images, y, targeted=targeted, searches=6, steps=25), y, targeted=targeted)
+    ours = evaluate(lenet, some.images, lbfgs(lenet, some.images, y, targeted=targeted, searches=6, steps=25), y,
+                    targeted=targeted)
     reference = peer("adv_lib.attacks").ddn(lenet, some.images, y, steps=100, targeted=targeted)
     theirs = evaluate(lenet, some.images, reference, y, targeted=targeted)
     assert ours.success.all()
@@ -152,7 +157,8 @@ def test_an_unsure_net_of_ten_classes_ends_too_far_and_a_sure_one_does_not():
     y = z.argmax(1)
     gap = (z.gather(1, y[:, None]) - z) / (w[y][:, None] - w).norm(dim=2)  # (6, 10)
     optimum = gap.scatter(1, y[:, None], torch.inf).amin(1)
-    ratio = {scale: evaluate(net, x, lbfgs(After(net, lambda z: scale * z), x, y), y).l2 / optimum for scale in (0.1, 100.0)}
+    ratio = {scale: evaluate(net, x, lbfgs(After(net, lambda z: scale * z), x, y), y).l2 / optimum
+             for scale in (0.1, 100.0)}
     assert ratio[0.1].median() > 1.1 and ratio[100.0].median() < 1.05, ratio
 
 

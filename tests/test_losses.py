@@ -18,19 +18,22 @@ from advlens.geometry import ZeroGradientWarning
 from nets import After
 
 quick = settings(max_examples=40, deadline=None)
-cases = given(seed=st.integers(0, 10_000), n=st.integers(1, 6), k=st.integers(2, 7), scale=st.sampled_from([0.1, 1.0, 30.0]))
+cases = given(seed=st.integers(0, 10_000), n=st.integers(1, 6), k=st.integers(2, 7),
+              scale=st.sampled_from([0.1, 1.0, 30.0]))
 
 
 def draw(seed, n, k, scale):
     generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(n, k, generator=generator, dtype=torch.float64), torch.randint(0, k, (n,), generator=generator)
+    return scale * torch.randn(n, k, generator=generator, dtype=torch.float64), torch.randint(0, k, (n,),
+                                                                                              generator=generator)
 
 
 @quick
 @cases
 def test_margin_by_a_plain_loop(seed, n, k, scale):
     logits, y = draw(seed, n, k, scale)
-    slow = [max(z for j, z in enumerate(row) if j != label) - row[label] for row, label in zip(logits.tolist(), y.tolist())]
+    slow = [max(z for j, z in enumerate(row) if j != label) - row[label] for row,
+            label in zip(logits.tolist(), y.tolist())]
     torch.testing.assert_close(losses.margin(logits, y), torch.tensor(slow, dtype=torch.float64))
 
 
@@ -46,7 +49,8 @@ def test_margin_is_positive_exactly_where_y_is_not_predicted(seed, n, k, scale):
 def test_mean_squared_error_by_a_plain_loop(seed, n, k, scale):
     logits, y = draw(seed, n, k, scale)
     probabilities = logits.softmax(1).tolist()
-    slow = [sum((p - (j == label)) ** 2 for j, p in enumerate(row)) / k for row, label in zip(probabilities, y.tolist())]
+    slow = [sum((p - (j == label)) ** 2 for j, p in enumerate(row)) / k for row,
+            label in zip(probabilities, y.tolist())]
     torch.testing.assert_close(losses.mean_squared_error(logits, y), torch.tensor(slow, dtype=torch.float64))
 
 
@@ -186,7 +190,8 @@ def test_dlr_of_equal_logits_is_a_number():
 def test_dlr_names_the_classes_it_needs(loss, classes):
     z, y = torch.randn(3, classes), torch.tensor([0, 1, 2])
     assert loss(z, y).shape == (3,)
-    with pytest.raises(ValueError, match=f"needs at least {classes} classes and the model has {classes - 1}: take loss=\"margin\""):
+    with pytest.raises(ValueError,
+                       match=f"needs at least {classes} classes and the model has {classes - 1}: take loss=\"margin\""):
         loss(z[:, 1:], y.clamp_max(1))
 
 

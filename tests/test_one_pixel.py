@@ -31,7 +31,9 @@ both = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 
 @pytest.fixture
 def case(net, batch):
-    """A net, images and their predicted classes, with the logits so near to each other that some images fall and some do not."""
+    """A net, images and their predicted classes, with the logits so near to each other that some images fall and some
+    do not.
+    """
     x = batch[0].double()
     net = net.double().eval()
     return net, x, logits(net, x).argmax(1)
@@ -41,7 +43,9 @@ def case(net, batch):
 
 
 def loop(model, image, y, palette, targeted):
-    """The oracle: the largest margin and its image, pixel by pixel, of the first colour that succeeds or else the last."""
+    """The oracle: the largest margin and its image, pixel by pixel, of the first colour that succeeds or else the
+    last.
+    """
     for colour in palette:
         found = []
         for row, column in product(range(image.shape[1]), range(image.shape[2])):
@@ -57,7 +61,8 @@ def loop(model, image, y, palette, targeted):
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize("values", [None, torch.tensor([[0.2, 0.9], [1.0, 0.0], [0.5, 0.5]])], ids=["corners", "palette"])
+@pytest.mark.parametrize("values", [None, torch.tensor([[0.2, 0.9], [1.0, 0.0], [0.5, 0.5]])],
+                         ids=["corners", "palette"])
 def test_the_exhaustive_search_equals_a_loop(values, targeted, case):
     model, x, predicted = case
     y = (predicted + 1) % 5 if targeted else predicted
@@ -81,11 +86,14 @@ def test_the_exhaustive_search_never_misses_what_the_evolution_finds(case):
         palette = evolved[i:i + 1, :, row, column]
         found = one_pixel_exhaustive(model, x[i:i + 1], y[i:i + 1], values=palette)
         assert evaluate(model, x[i:i + 1], found, y[i:i + 1]).success.all()
-        assert evaluate(model, x[i:i + 1], found, y[i:i + 1]).margin >= evaluate(model, x[i:i + 1], evolved[i:i + 1], y[i:i + 1]).margin
+        assert evaluate(model, x[i:i + 1], found, y[i:i + 1]).margin >= evaluate(model, x[i:i + 1], evolved[i:i + 1],
+                                                                                 y[i:i + 1]).margin
 
 
 class Threshold(nn.Module):
-    """Class 1 as soon as a smooth function of one pixel, with a single peak, exceeds `height` times its largest value."""
+    """Class 1 as soon as a smooth function of one pixel, with a single peak, exceeds `height` times its largest
+    value.
+    """
 
     def __init__(self, height):
         super().__init__()
@@ -146,7 +154,8 @@ def test_the_evolution_equals_a_loop(pixels, case):
             expected, generation = slow_evolution(model, x[i], y[i].item(), seed=seed, **budget)
             torch.testing.assert_close(adversarial[i], expected, rtol=0, atol=1e-12)
             lengths.append(generation)
-    assert any(lengths) and None in lengths, "some must fall after a few generations, and some never: this test shows little"
+    assert any(lengths) and None in lengths, (
+        "some must fall after a few generations, and some never: this test shows little")
 
 
 def test_the_first_population_is_spread_over_places_and_colours():
@@ -177,7 +186,8 @@ def test_few_pixels_change(attack, targeted, case):
 @pytest.mark.parametrize("batch_size", [1, 7, 10_000])
 def test_the_batch_size_changes_nothing(attack, batch_size, case):
     model, x, y = case
-    torch.testing.assert_close(attack(model, x[:3], y[:3], batch_size=batch_size), attack(model, x[:3], y[:3]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(attack(model, x[:3], y[:3], batch_size=batch_size), attack(model, x[:3], y[:3]), rtol=0,
+                               atol=1e-12)
 
 
 def test_a_generator_makes_the_evolution_repeatable(case):
@@ -251,7 +261,8 @@ def test_the_exhaustive_search_costs_the_candidates_that_differ(work):
 def test_a_colour_differs_when_one_channel_does(work):
     model = Threshold(2.0)
     with work(model) as done:
-        one_pixel_exhaustive(model, torch.zeros(1, 2, 9, 9), torch.tensor([0]), values=torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
+        one_pixel_exhaustive(model, torch.zeros(1, 2, 9, 9), torch.tensor([0]),
+                             values=torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
     assert done.forward == 1 + 81
 
 

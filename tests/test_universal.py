@@ -69,12 +69,15 @@ def test_it_stops_at_the_first_image_that_is_every_class(linear):
 
 
 def test_it_keeps_the_best_point_where_no_image_is_every_class(linear, work):
-    """The inverse view: row k is the only one seen, so class k has the smallest logit unless it is black, and then all tie."""
+    """The inverse view: row k is the only one seen, so class k has the smallest logit unless it is black, and then all
+    tie.
+    """
     masks = ~stripes(6, 6)
     with work(linear) as done:
         found = mask_image(linear, masks, channels=1, steps=7, generator=start())
     assert not found.success.all() and len(found.losses) == 8
-    assert len(set(found.losses)) == 8 and found.losses[found.steps] == min(found.losses), "one class holds all the time: the lowest loss counts"
+    assert len(set(found.losses)) == 8 and found.losses[found.steps] == min(found.losses), (
+        "one class holds all the time: the lowest loss counts")
     assert (done.forward, done.backward) == (8 * 6, 8 * 6)
 
 
@@ -89,7 +92,8 @@ def test_the_best_point_is_returned_not_the_last(net):
     assert found.success.sum() == right.max() and right[found.steps] == right.max()
     equals = [loss for loss, hits in zip(found.losses, right) if hits == right.max()]
     assert found.losses[found.steps] == min(equals)
-    assert right[-1] < right.max() or found.losses[-1] > min(equals), "the last point is the best: this test shows nothing"
+    assert right[-1] < right.max() or found.losses[-1] > min(equals), (
+        "the last point is the best: this test shows nothing")
 
 
 def test_one_step_is_the_clamped_descent_of_the_mean_cross_entropy(net):
@@ -119,7 +123,8 @@ def test_the_model_is_left_as_it_was(net):
         mask_image(net, stripes(5, 6), channels=2, steps=3, generator=start())
     with pytest.raises(ValueError):
         mask_image(net, stripes(6, 6), channels=2)
-    assert [m.training for m in net.modules()] == modes and all(p.requires_grad and p.grad is None for p in net.parameters())
+    assert [m.training for m in net.modules()] == modes and all(p.requires_grad and p.grad is None
+                                                                for p in net.parameters())
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
 
 
@@ -128,7 +133,8 @@ def test_half_precision_and_a_model_that_works_in_place(net):
     masks = stripes(5, 6)
     find = lambda model: mask_image(model, masks, channels=2, steps=3, generator=start())
     plain = find(net)
-    assert torch.equal(find(After(net, lambda z: z.bfloat16().float())).image, find(After(net, lambda z: z.bfloat16())).image)
+    assert torch.equal(find(After(net, lambda z: z.bfloat16().float())).image,
+                       find(After(net, lambda z: z.bfloat16())).image)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = find(net)
     assert found.image.dtype == plain.image.dtype and found.margin.dtype == plain.margin.dtype
@@ -168,7 +174,8 @@ def test_squares_are_the_cells_of_the_smallest_grid(count, side):
 
 @pytest.mark.parametrize("make, count, message", [
     (stripes, 0, "count = 0 stripes in 8 rows: give 1 to 8"), (stripes, 9, "count = 9 stripes"),
-    (squares, 0, "count = 0 squares in 8 x 8 pixels: give 1 to 64"), (squares, 65, "count = 65 squares"), (squares, -4, "count = -4"),
+    (squares, 0, "count = 0 squares in 8 x 8 pixels: give 1 to 64"), (squares, 65, "count = 65 squares"),
+    (squares, -4, "count = -4"),
     (lambda count, side: squares(count, side, 2), 5, "count = 5 squares in 8 x 2 pixels: give 1 to 4"),
 ])
 def test_masks_that_would_be_empty_are_refused(make, count, message):

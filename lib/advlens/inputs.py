@@ -30,7 +30,8 @@ def check_images(x: Tensor, name: str = "x") -> None:
     if math.isnan(low) or math.isnan(high):
         raise ValueError(f"{name} holds NaN")
     if 0 < max(-low, high - 1) < 1e-4:
-        raise ValueError(f"{name} leaves [0, 1] by {max(-low, high - 1):.1e}, as rounding does: give {name}.clamp(0, 1)")
+        raise ValueError(f"{name} leaves [0, 1] by {max(-low, high - 1):.1e}, as rounding does: "
+                         f"give {name}.clamp(0, 1)")
     if low < 0 or high > 1:
         raise ValueError(f"{name} lies in [{low:.4g}, {high:.4g}]; pixels belong in [0, 1] "
                          "(normalisation is the model's first layer)")
@@ -54,12 +55,13 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor) -> None:
     if logits.ndim != 2 or len(logits) != len(x):
         raise ValueError(f"the model returns shape {tuple(logits.shape)} for {len(x)} images; logits are (N, classes)")
     if y.max() >= logits.shape[1]:
-        raise ValueError(f"y holds {y.max().item()}, but the model has {logits.shape[1]} classes (0 to {logits.shape[1] - 1})")
+        raise ValueError(f"y holds {y.max().item()}, but the model has {logits.shape[1]} classes "
+                         f"(0 to {logits.shape[1] - 1})")
     if not torch.isfinite(logits).all():
         raise ValueError("the model returns NaN or infinite values")
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-3):
-        warnings.warn("the model's outputs are positive and sum to 1: they look like probabilities. Attacks need logits; "
-                      "remove the softmax.", ProbabilitiesWarning, stacklevel=3)
+        warnings.warn("the model's outputs are positive and sum to 1: they look like probabilities. "
+                      "Attacks need logits; remove the softmax.", ProbabilitiesWarning, stacklevel=3)
 
 
 def forward(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -82,12 +84,12 @@ def image_gradient(value: Tensor, images: Tensor, *, retain_graph: bool = False,
         raise RuntimeError("torch.inference_mode() is on, and nothing has a gradient there; "
                            "leave it, or use torch.no_grad(), which attacks may override")
     if value.requires_grad:
-        gradient, = torch.autograd.grad(value, images, torch.ones_like(value), retain_graph or create_graph, create_graph,
-                                        allow_unused=True)
+        gradient, = torch.autograd.grad(value, images, torch.ones_like(value), retain_graph or create_graph,
+                                        create_graph, allow_unused=True)
         if gradient is not None:
             return gradient
-    raise ValueError("the model cuts its logits off from the images (a codec, rounding through integers, no_grad), so there "
-                     "is no gradient to follow: attack advlens.attacks.BPDA(model, forward, backward), "
+    raise ValueError("the model cuts its logits off from the images (a codec, rounding through integers, no_grad), "
+                     "so there is no gradient to follow: attack advlens.attacks.BPDA(model, forward, backward), "
                      "or use an attack without gradients")
 
 
@@ -139,7 +141,8 @@ def frozen(model: nn.Module | Callable[[Tensor], Tensor]):
     Raises TypeError for what cannot be called.
     """
     if not callable(model):
-        raise TypeError(f"the model is a {type(model).__name__}; give an nn.Module, or a function from images to logits")
+        raise TypeError(f"the model is a {type(model).__name__}; "
+                        "give an nn.Module, or a function from images to logits")
     if not isinstance(model, nn.Module):
         yield model
         return
@@ -154,7 +157,7 @@ def frozen(model: nn.Module | Callable[[Tensor], Tensor]):
     finally:
         for module, training in modes:
             if module.training != training and getattr(module.train, "__func__", None) is not nn.Module.train:
-                module.train(training)  # it may do more than set the flag: merge weights, hold others in evaluation mode
+                module.train(training)  # it may do more than set the flag: merge weights, keep others as they are
         for module, training in modes:
             module.training = training
         for parameter, flag in flags:

@@ -32,7 +32,8 @@ class BPDA(nn.Module):
     same shape.  Raises ValueError where the two shapes differ.  Source: athalye2018, sec. 4.1.
     """
 
-    def __init__(self, model: nn.Module, forward: Callable[[Tensor], Tensor], backward: Callable[[Tensor], Tensor] = identity):
+    def __init__(self, model: nn.Module, forward: Callable[[Tensor], Tensor],
+                 backward: Callable[[Tensor], Tensor] = identity):
         super().__init__()
         self.model, self.exact, self.standin = model, forward, backward
 
@@ -42,7 +43,8 @@ class BPDA(nn.Module):
         if torch.is_grad_enabled() and x.requires_grad:
             standin = self.standin(x)
             if standin.shape != exact.shape:
-                raise ValueError(f"backward returns shape {tuple(standin.shape)}, forward {tuple(exact.shape)}: they must agree")
+                raise ValueError(f"backward returns shape {tuple(standin.shape)}, forward {tuple(exact.shape)}: "
+                                 "they must agree")
             # The bracket is exactly 0, so the value is that of `exact` to the last bit and the slope that of `standin`.
             exact = exact + (standin - standin.detach())
         return forward(self.model, exact)
@@ -69,7 +71,8 @@ class EOT(nn.Module):
     Source: athalye2018, sec. 4.2.
     """
 
-    def __init__(self, model: nn.Module, transform: Callable[[Tensor, torch.Generator], Tensor], samples: int, *, seed: int = 0):
+    def __init__(self, model: nn.Module, transform: Callable[[Tensor, torch.Generator], Tensor], samples: int, *,
+                 seed: int = 0):
         super().__init__()
         check_at_least_one(samples=samples)
         self.model, self.transform, self.samples, self.seed = model, transform, samples, seed
@@ -78,5 +81,6 @@ class EOT(nn.Module):
         generator = torch.Generator().manual_seed(self.seed)
         drawn = torch.cat([self.transform(x.clone(), generator) for _ in range(self.samples)])  # (m*N, C, H, W)
         if len(drawn) != self.samples * len(x):
-            raise ValueError(f"transform returns {len(drawn) // self.samples} images for {len(x)}: it must keep their number")
+            raise ValueError(f"transform returns {len(drawn) // self.samples} images for {len(x)}: "
+                             "it must keep their number")
         return forward(self.model, drawn).unflatten(0, (self.samples, len(x))).mean(0)  # (m*N, K) -> (N, K)

@@ -46,7 +46,7 @@ def signed_margin(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
 
 
 def violation(logits: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
-    """By how much the constraint, a margin above `confidence` and more than rounding, is violated, (N,).  Negative is success."""
+    """What the margin lacks, (N,), to be above `confidence` by more than rounding.  Negative is success."""
     return confidence + CLEAR * spread(logits) - signed_margin(logits, y, targeted)
 
 

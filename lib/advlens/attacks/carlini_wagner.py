@@ -49,8 +49,8 @@ class Iterate(NamedTuple):
     gradient: Tensor   # (m, C, H, W) of the margin
 
 
-def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = 0.0, steps: int = 100, searches: int = 5,
-                   learning_rate: float = 0.1, targeted: bool = False) -> Tensor:
+def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float = 0.0, steps: int = 100,
+                   searches: int = 5, learning_rate: float = 0.1, targeted: bool = False) -> Tensor:
     """Carlini-Wagner, L2: minimise ||x' - x||^2 + c max(confidence - margin, 0) over images x', for several c each.
 
     The margin is the best other logit minus that of y, the reverse when `targeted`; a
@@ -84,11 +84,12 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
     with frozen(model):
         problem, rows = _first_problem(model, x, y, learning_rate, confidence, targeted)
         ceiling = 1e15 * problem.c  # beyond it the distance counts for nothing, and Adam's squares come near overflow
-        low, high = torch.zeros_like(shortest), torch.full_like(shortest, torch.inf)  # largest c that failed, smallest that succeeded
+        # The largest c that failed, and the smallest that succeeded, (N,).
+        low, high = torch.zeros_like(shortest), torch.full_like(shortest, torch.inf)
         for _ in range(searches):
             if len(rows) == 0:
                 break
-            # Each search starts at x.  From the best point so far it would end in the same local minimum, and find less.
+            # Each search starts at x.  From the best point so far it would end in the same local minimum.
             point, size = _search(model, keep(rows, problem), confidence, steps, targeted)
             found, c = size < torch.inf, problem.c[rows]
             low[rows], high[rows] = torch.where(found, low[rows], c), torch.where(found, c, high[rows])
@@ -102,13 +103,14 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
     return result
 
 
-def _first_problem(model, x: Tensor, y: Tensor, learning_rate: float, confidence: float, targeted: bool) -> tuple[Problem, Tensor]:
+def _first_problem(model, x: Tensor, y: Tensor, learning_rate: float, confidence: float,
+                   targeted: bool) -> tuple[Problem, Tensor]:
     """The first search of every image, and the rows (n,) that have to search."""
     logits, gradient, rows = start(model, x, y, targeted, confidence)
     distance = linear_distance(logits, gradient, y, targeted, confidence)  # (N,)
     # Twice the c that a linear margin needs.  It follows the scale of the logits, which therefore changes nothing.
     c = 4 * distance / norm(gradient, "l2")  # (N,)
-    # Adam's first step moves each pixel by up to rate / 2, whatever the gradient: in all, not beyond twice that distance.
+    # Adam's first step moves each pixel by up to rate / 2, whatever the gradient: in all, at most twice that distance.
     rate = (4 * distance / x[0].numel() ** 0.5).clamp_max(learning_rate)  # (N,)
     flat = ~torch.isfinite(c[rows])
     warn_zero_gradient(int(flat.sum()), len(x), "they stay as they are")
@@ -130,7 +132,7 @@ def _search(model, problem: Problem, confidence: float, steps: int, targeted: bo
     for step in range(steps):
         at = _adam(at, problem, step, steps)
         point = problem.x + at.d
-        logits, gradient = query(model, point, lambda z: signed_margin(z, problem.y, targeted), gradient=step < steps - 1)
+        logits, gradient = query(model, point, lambda z: signed_margin(z, problem.y, targeted), step < steps - 1)
         lack, size = violation(logits, problem.y, targeted, confidence), vector_norm(at.d, dim=(1, 2, 3))
         at = at._replace(violation=lack, gradient=gradient)
 
@@ -147,7 +149,8 @@ def _first_iterate(problem: Problem) -> Iterate:
     """At x, where the margin is missing."""
     zero = torch.zeros_like(problem.x)
     rows = torch.arange(len(zero), device=zero.device)
-    return Iterate(rows, (2 * _centre(problem.x)).asin(), zero, zero, zero, torch.ones_like(problem.c), problem.gradient)
+    w = (2 * _centre(problem.x)).asin()
+    return Iterate(rows, w, zero, zero, zero, torch.ones_like(problem.c), problem.gradient)
 
 
 def _centre(x: Tensor) -> Tensor:

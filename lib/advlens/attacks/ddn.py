@@ -27,7 +27,8 @@ SHARPNESS = 10.0
 ORDER = {"l2": 2, "linf": torch.inf}
 
 
-def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: float = 0.05, targeted: bool = False) -> Tensor:
+def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: float = 0.05,
+        targeted: bool = False) -> Tensor:
     """Decoupled direction and norm: small L2 perturbations, our reference for the minimum.
 
     Each step turns the perturbation along the gradient, then sets its length: 1 - gamma
@@ -91,7 +92,7 @@ def _walk(model, walk: Walk, norm: str, steps: int, gamma: float, targeted: bool
         d += per_sample(fade * length, d) * steepest(gradient, norm)
         point = (x + _set_length(d, length, norm)).clamp_(0, 1)
         d = point - x
-        logits, gradient = query(model, point, lambda z: sign * log_odds(sharpen / fade * z, y), gradient=step < steps - 1)
+        logits, gradient = query(model, point, lambda z: sign * log_odds(sharpen / fade * z, y), step < steps - 1)
 
         success, size = violation(logits, y, targeted) < 0, vector_norm(d, ORDER[norm], dim=(1, 2, 3))  # (n,), (n,)
         shorter = success & (size < shortest)
@@ -101,7 +102,7 @@ def _walk(model, walk: Walk, norm: str, steps: int, gamma: float, targeted: bool
 
 
 def _set_length(d: Tensor, length: Tensor, norm: str) -> Tensor:
-    """d, in place, on the sphere of that l2 length (n,), or in that l-infinity ball: there most pixels are at the edge."""
+    """d, in place, on the sphere of that l2 length (n,), or clamped to that l-infinity ball."""
     if norm == "linf":
         return d.clamp_(-per_sample(length, d), per_sample(length, d))
     return d.mul_(per_sample(length / vector_norm(d, dim=(1, 2, 3)).clamp_min(TINY), d))

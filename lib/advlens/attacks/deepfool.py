@@ -44,7 +44,8 @@ def deepfool(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 50, oversho
     check_amount(overshoot, "overshoot")
     check_at_least_one(steps=steps)
     x = x.detach()
-    result, point, rows = x.clone(), x, torch.arange(len(x), device=x.device)  # rows: where those that walk stand in `result`
+    result, point = x.clone(), x
+    rows = torch.arange(len(x), device=x.device)  # where those that walk stand in `result`
     slopes = None
 
     with frozen(model):

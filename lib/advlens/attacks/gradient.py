@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from advlens import geometry
 from advlens.attacks.losses import Loss, named
-from advlens.inputs import check_at_least_one, check_eps, check_images, check_labels, check_logits, forward, frozen, image_gradient, keep
+from advlens.inputs import (check_at_least_one, check_eps, check_images, check_labels, check_logits, forward, frozen,
+                            image_gradient, keep)
 
 
 class Goal(NamedTuple):
@@ -52,7 +53,8 @@ class Strongest(NamedTuple):
     success: Tensor  # (N,)
 
 
-def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targeted: bool = False, loss: str | Loss = "ce") -> Tensor:
+def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targeted: bool = False,
+         loss: str | Loss = "ce") -> Tensor:
     """Fast gradient sign method: one step of length eps along sign(gradient).
 
     x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`.
@@ -63,7 +65,8 @@ def fgsm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targete
     return _one_step(model, _begin(x, y, eps, eps), Goal(named(loss, targeted), targeted), "linf")
 
 
-def fgm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targeted: bool = False, loss: str | Loss = "ce") -> Tensor:
+def fgm(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, targeted: bool = False,
+        loss: str | Loss = "ce") -> Tensor:
     """Fast gradient method: one step of Euclidean length eps along gradient / ||gradient||_2.
 
     As `fgsm`, with ||result - x||_2 <= eps for each image.
@@ -82,7 +85,8 @@ def bim(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
     check_at_least_one(steps=steps)
     if step_size is None:
         step_size = check_eps(eps, x) / steps
-    return pgd(model, x, y, eps=eps, norm=norm, steps=steps, step_size=step_size, random_start=False, loss=loss, targeted=targeted)
+    return pgd(model, x, y, eps=eps, norm=norm, steps=steps, step_size=step_size, random_start=False, loss=loss,
+               targeted=targeted)
 
 
 def pgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf", steps: int = 40,
@@ -137,7 +141,8 @@ def _random_start(walk: Walk, norm: str, generator: torch.Generator | None) -> T
     return (walk.x + geometry.per_sample(walk.eps, draw) * draw).clamp_(0, 1)
 
 
-def _ascend(model: nn.Module, walk: Walk, best: Strongest, goal: Goal, norm: str, steps: int, first_success: bool) -> None:
+def _ascend(model: nn.Module, walk: Walk, best: Strongest, goal: Goal, norm: str, steps: int,
+            first_success: bool) -> None:
     """The loop of BIM and PGD: it climbs, and writes the strongest point of each image into `best`."""
     for step in range(steps):
         answer = _query(model, walk, goal, check=step == 0)
@@ -171,7 +176,8 @@ def _query(model: nn.Module, walk: Walk, goal: Goal, gradient: bool = True, chec
             check_logits(logits, point, walk.y)
         loss = -goal.loss(logits, walk.y) if goal.targeted else goal.loss(logits, walk.y)
         if loss.shape != walk.y.shape:
-            raise ValueError(f"the loss returns shape {tuple(loss.shape)} for {len(walk.y)} images; give one number for each, (N,)")
+            raise ValueError(f"the loss returns shape {tuple(loss.shape)} for {len(walk.y)} images; "
+                             "give one number for each, (N,)")
         slope = image_gradient(loss, point) if gradient else None
     hit = logits.argmax(1) == walk.y
     return Answer(loss.detach(), hit if goal.targeted else ~hit, slope)
@@ -182,4 +188,5 @@ def _keep_strongest(best: Strongest, walk: Walk, answer: Answer) -> None:
     loss, success = best.loss[walk.rows], best.success[walk.rows]
     better = (answer.success & ~success) | ((answer.success == success) & (answer.loss > loss))
     rows = walk.rows[better]
-    best.image[rows], best.loss[rows], best.success[rows] = walk.point[better], answer.loss[better], answer.success[better]
+    best.image[rows] = walk.point[better]
+    best.loss[rows], best.success[rows] = answer.loss[better], answer.success[better]

@@ -16,7 +16,7 @@ from advlens.geometry import check_finite, warn_zero_gradient
 from advlens.inputs import check_images, check_labels, check_logits, forward, frozen, image_gradient
 from advlens.kernels import implementation
 
-EDGE = 0.01  # a feature so near to the edge has arrived: scans are full of 253 and 254, and the last step would be wasted on them
+EDGE = 0.01  # a feature so near to the edge has arrived: scans are full of 253 and 254, on which a step is wasted
 
 
 def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float = 1.0, gamma: float = 0.1) -> Tensor:
@@ -42,7 +42,8 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
     check_labels(y, len(x))
     check_labels(target, len(x), "target")
     if (target == y).any():
-        raise ValueError(f"target equals the label in row {(target == y).nonzero()[0].item()}; give another class than y for each image")
+        raise ValueError(f"target equals the label in row {(target == y).nonzero()[0].item()}; "
+                         "give another class than y for each image")
     if not 0 < abs(theta) <= 1:
         raise ValueError(f"theta = {theta}; give a step in [-1, 1] that is not 0")
     if not 0 < gamma <= 1:
@@ -58,7 +59,8 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
             if step == 0:
                 check_logits(logits, x, y)
                 if target.max() >= logits.shape[1]:
-                    raise ValueError(f"target holds {target.max().item()}, but the model has {logits.shape[1]} classes (0 to {logits.shape[1] - 1})")
+                    raise ValueError(f"target holds {target.max().item()}, but the model has {logits.shape[1]} classes "
+                                     f"(0 to {logits.shape[1] - 1})")
             reached = logits.argmax(1) == target
             result[rows[reached]] = x.detach()[reached]
             if step == steps or reached.all():
@@ -75,7 +77,7 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
 
 
 def _slopes(logits: Tensor, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients (N, n) of the target's logit, and of minus the sum of the others: two backward passes for any number of classes."""
+    """Gradients (N, n) of the target's logit, and of minus the sum of the others: two backward passes for any K."""
     rise = image_gradient(logits.gather(1, target[:, None]), x, retain_graph=True)
     total = image_gradient(logits, x)
     return rise.flatten(1), (rise - total).flatten(1)

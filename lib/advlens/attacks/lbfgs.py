@@ -18,7 +18,7 @@ from advlens.attacks.losses import cross_entropy
 from advlens.geometry import norm, per_sample, warn_zero_gradient
 from advlens.inputs import check_at_least_one, check_images, check_labels, check_logits, frozen
 
-# objective(points (n, D), rows (n,)) -> values (n,), gradients (n, D): the functions numbered `rows`, each at its own point.
+# objective(points (n, D), rows (n,)) -> values (n,), gradients (n, D): the functions `rows`, each at its own point.
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 MEMORY = 10  # steps that each image remembers of its own walk
@@ -27,7 +27,8 @@ CURVED = 1e-10  # least curvature worth remembering
 TRIALS = 20  # step lengths 1, 1/2, 1/4, ... before a walk ends
 
 
-def lbfgs(model: nn.Module, x: Tensor, y: Tensor, *, searches: int = 12, steps: int = 50, targeted: bool = False) -> Tensor:
+def lbfgs(model: nn.Module, x: Tensor, y: Tensor, *, searches: int = 12, steps: int = 50,
+          targeted: bool = False) -> Tensor:
     """The smallest perturbation r found by minimising c ||r||_2^2 + loss(x + r) over x + r in [0, 1].
 
     x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`, the
@@ -60,7 +61,7 @@ def lbfgs(model: nn.Module, x: Tensor, y: Tensor, *, searches: int = 12, steps: 
 
 
 def _search(model, x, y, searches, steps, targeted) -> tuple[Tensor, Tensor]:
-    """Each image searches its own c: up or down by tens, then between the largest that succeeds and the smallest that fails."""
+    """Each image searches its own c: by tens, then between the largest that succeeds and the smallest that fails."""
     result, size = x.clone(), x.new_full((len(x),), torch.inf)
     c, succeeds, fails = torch.ones_like(size), torch.zeros_like(size), torch.full_like(size, torch.inf)
 
@@ -103,10 +104,11 @@ def minimise(objective: Objective, start: Tensor, steps: int, flat: float = 1e-5
 
     Returns the points (N, D) where the walks end: after `steps`, or where a step brings
     less than the share `flat` of the value; the first step, which knows no curvature and
-    may land on the far side of the minimum, ends no walk that it lowers.  Source: bertsekas1982 (active set, projection),
-    nocedal1980 (L-BFGS).
+    may land on the far side of the minimum, ends no walk that it lowers.
+    Source: bertsekas1982 (active set, projection), nocedal1980 (L-BFGS).
     """
-    result, rows = start.clone(), torch.arange(len(start), device=start.device)  # rows: where those that walk stand in `result`
+    result = start.clone()
+    rows = torch.arange(len(start), device=start.device)  # where those that walk stand in `result`
     point, (value, gradient) = result, objective(result, rows)
     scale = 1 / norm(gradient, "l2").clamp_min(torch.finfo(start.dtype).tiny)  # (n,) the first step has length 1
     memory: list[tuple[Tensor, Tensor, Tensor]] = []  # of each of the last steps: s (n, D), y (n, D), 1 / <s, y> (n,)
@@ -126,7 +128,7 @@ def minimise(objective: Objective, start: Tensor, steps: int, flat: float = 1e-5
 
 
 def _direction(point, gradient, memory, scale) -> Tensor:
-    """Downhill (n, D): -H g on the pixels that are free to move, with H the inverse Hessian that the last steps tell."""
+    """Downhill (n, D): -H g on the pixels that are free to move, H the inverse Hessian that the last steps tell."""
     at_wall = lambda d: ((point <= 0) & (d < 0)) | ((point >= 1) & (d > 0))
     free = torch.where(at_wall(-gradient), 0, gradient)
     d, shares = free, []
@@ -142,7 +144,7 @@ def _direction(point, gradient, memory, scale) -> Tensor:
 
 
 def _line_search(objective, rows, point, value, gradient, direction) -> tuple[Tensor, Tensor, Tensor]:
-    """Point, value and gradient after the first of the lengths 1, 1/2, 1/4, ... that brings enough; as before where none does."""
+    """Point, value and gradient after the first of the lengths 1, 1/2, 1/4, ... that brings enough, or as before."""
     point, value, gradient, before = point.clone(), value.clone(), gradient.clone(), (point, value, gradient)
     open_, length = torch.arange(len(rows), device=rows.device), 1.0
     for _ in range(TRIALS):

@@ -55,7 +55,7 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, target: Tensor) -> Tensor:
-    """Best other logit minus the target's, divided by the distance from the largest to the mean of the third and fourth.
+    """Best other logit minus the target's, over the distance from the largest to the mean of the third and fourth.
 
     To be made small.  The true class is not known here, so the best other class stands in
     its place; they are the same until the attack succeeds.
@@ -83,8 +83,8 @@ def others(logits: Tensor, y: Tensor) -> Tensor:
 def _largest(logits: Tensor, n: int) -> Tensor:
     """The n largest logits in descending order, (n, N)."""
     if logits.shape[1] < n:
-        raise ValueError(f"the difference of logits ratio needs at least {n} classes and the model has {logits.shape[1]}: "
-                         "take loss=\"margin\"")
+        raise ValueError(f"the difference of logits ratio needs at least {n} classes and the model has "
+                         f"{logits.shape[1]}: take loss=\"margin\"")
     return logits.topk(n, dim=1).values.T
 
 
@@ -93,7 +93,7 @@ LOSSES: dict[str, Loss] = {"ce": log_odds, "naive_ce": cross_entropy, "margin": 
 
 
 def named(loss: str | Loss, targeted: bool = False) -> Loss:
-    """The loss function of that name, or the function itself.  "ce" walks along `log_odds`, "naive_ce" along `cross_entropy`."""
+    """The loss function of that name, or the function itself: "ce" is `log_odds`, "naive_ce" `cross_entropy`."""
     if callable(loss):
         return loss
     if loss not in LOSSES:

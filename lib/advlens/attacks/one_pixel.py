@@ -42,7 +42,8 @@ def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, popula
     _check(x, y, batch_size)
     channels, height, width = x.shape[1:]
     if not 1 <= pixels <= height * width:
-        raise ValueError(f"pixels = {pixels}; give 1 to {height * width}, the number of pixels of a {height} x {width} image")
+        raise ValueError(f"pixels = {pixels}; give 1 to {height * width}, "
+                         f"the number of pixels of a {height} x {width} image")
     if population < 4:
         raise ValueError(f"population = {population}; give at least 4, a parent and three others")
     if generations < 0:
@@ -71,8 +72,8 @@ def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, popula
     return result
 
 
-def one_pixel_exhaustive(model: nn.Module, x: Tensor, y: Tensor, *, values: Tensor | None = None, targeted: bool = False,
-                         batch_size: int = 200) -> Tensor:
+def one_pixel_exhaustive(model: nn.Module, x: Tensor, y: Tensor, *, values: Tensor | None = None,
+                         targeted: bool = False, batch_size: int = 200) -> Tensor:
     """Every pixel set to every colour of a palette, one at a time: what one_pixel looks for, exactly, over that grid.
 
     x, y, targeted, batch_size: as in `one_pixel`.  values: the palette (V, C) in [0, 1]; by
@@ -115,7 +116,7 @@ def _first_population(shape: tuple[int, ...], generator: torch.Generator | None)
 
 
 def _children(genes: Tensor) -> Tensor:
-    """r1 + 0.5 (r2 - r3) of the three candidates behind each, (M, P, pixels, 2 + C); places go round the edge, colours stop at it."""
+    """r1 + 0.5 (r2 - r3) of the three behind each, (M, P, pixels, 2 + C); places go round the edge, colours stop."""
     child = genes.roll(1, 1) + STEP * (genes.roll(2, 1) - genes.roll(3, 1))
     return torch.cat([child[..., :2] % 1, child[..., 2:].clamp(0, 1)], -1)
 
@@ -131,13 +132,13 @@ def _paint(x: Tensor, genes: Tensor) -> Tensor:
     place = (genes[..., :2] * size).long().minimum(size - 1)  # rounding may reach the edge
     image = torch.arange(len(x), device=x.device)
     x = x.clone()
-    for k in range(genes.shape[1]):  # one after the other: of two colours at one place the later one stays, on every device
+    for k in range(genes.shape[1]):  # one by one: of two colours at one place the later one stays, on every device
         x[image, :, place[:, k, 0], place[:, k, 1]] = genes[:, k, 2:]
     return x
 
 
 def _fitness(model, x: Tensor, y: Tensor, image: Tensor, genes: Tensor, targeted: bool, batch_size: int) -> Tensor:
-    """How far each candidate is past the boundary, (B,), positive where it succeeds: genes (B, pixels, 2 + C) on x[image]."""
+    """How far each candidate is past the boundary, (B,), positive in success: genes (B, pixels, 2 + C) on x[image]."""
     values = x.new_empty(len(image))
     for start in range(0, len(image), batch_size):
         part = slice(start, start + batch_size)

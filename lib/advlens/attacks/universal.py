@@ -81,7 +81,8 @@ def _query(model, image, seen, classes, check):
         logits = forward(model, views)
         if check:
             if logits.ndim == 2 and logits.shape[1] < len(classes):
-                raise ValueError(f"{len(classes)} masks, but the model has {logits.shape[1]} classes: give at most one mask for each")
+                raise ValueError(f"{len(classes)} masks, but the model has {logits.shape[1]} classes: "
+                                 "give at most one mask for each")
             check_logits(logits, views, classes)
         loss = F.cross_entropy(logits, classes)
         slope = image_gradient(loss, image)
@@ -89,7 +90,7 @@ def _query(model, image, seen, classes, check):
 
 
 def squares(count: int, height: int, width: int | None = None) -> Tensor:
-    """Masks bool (count, height, width): the first `count` cells, row by row, of the smallest square grid that has them.
+    """Masks bool (count, height, width): the first `count` cells, row by row, of the smallest square grid that does.
 
     Raises ValueError when a cell would be empty.  Source: klientov.
     """
