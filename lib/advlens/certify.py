@@ -45,7 +45,7 @@ def interval_bounds(model: nn.Module, x: Tensor, eps: float | Tensor) -> Box:
     what x + d may round to in the precision of x.  The net in evaluation mode, whatever its mode.
     The bounds are exact for one linear layer, and grow loose with depth.
     Raises TypeError for a layer without a rule, TypeError or ValueError for input outside
-    the contract.  Source: gowal2018, eqs. 5 to 7.
+    the contract.  Source: gowal2018, sec. 3.
     """
     check_images(x)
     with torch.no_grad():
@@ -58,7 +58,7 @@ def certified(model: nn.Module, x: Tensor, y: Tensor, eps: float | Tensor) -> Te
 
     Bounds the differences of logits after the last linear layer, z_j - z_y, in one: tighter than
     the difference of their bounds.  What is not certified may be robust all the same.
-    y: labels (N,).  eps: a number or (N,).  Errors as `interval_bounds`.  Source: gowal2018, eq. 3 and app. A.
+    y: labels (N,).  eps: a number or (N,).  Errors as `interval_bounds`.  Source: gowal2018, sec. 3.
     """
     check_images(x)
     check_labels(y, len(x))
@@ -144,7 +144,7 @@ def _sorted(a, b):
 
 
 def _affine(layer, lower, upper):
-    """The centre goes through the layer, the radius through the absolute weights: gowal2018, eq. 6."""
+    """The centre goes through the layer, the radius through the absolute weights (gowal2018, sec. 3)."""
     state = {name: value.to(lower.dtype) for name, value in layer.named_parameters()}
     spread = {name: value.abs() if name == "weight" else torch.zeros_like(value) for name, value in state.items()}
     centre = functional_call(layer, state, (lower + upper) / 2)
@@ -191,9 +191,9 @@ def _pairwise(layer, lower, upper):
 
 RULES: dict[type, Callable[..., Box]] = {
     nn.Sequential: _sequential, IdentityBlock: _identity_block,
-    **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout2d), _unchanged),
+    **dict.fromkeys((nn.Identity, nn.Dropout), _unchanged),
     **dict.fromkeys((Normalize, Scale, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d,
-                     nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, RePU, ElasticSigmoid), _monotone),
+                     nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, RePU, ElasticSigmoid), _monotone),
     **dict.fromkeys((nn.Linear, nn.Conv2d), _affine),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, BatchRenorm), _running_statistics),
     Angular: _angular, PairwiseDifference: _pairwise,
@@ -211,7 +211,7 @@ class interval_training:  # lower case, as all objectives: it is used as a funct
     `at(epoch)` is the objective of that moment, a call of it the objective at the end.  The bounds are those
     of evaluation mode, with running statistics and without dropout: that is the net that will be certified.
     Cost: about 3 times plain training.
-    Raises TypeError or ValueError for numbers out of range.  Source: gowal2018, eqs. 8 and 9, sec. 4.
+    Raises TypeError or ValueError for numbers out of range.  Source: gowal2018, sec. 3 and 4.
     """
 
     eps: float
@@ -250,14 +250,14 @@ def smoothed(model: nn.Module, x: Tensor, *, sigma: float, n: int, alpha: float 
     """The class that the model sees most often under Gaussian noise, and the l2 radius in which that cannot change.
 
     It is the smoothed classifier, not the model, that is certified: its prediction is the same for every x'
-    with ||x' - x||_2 < radius, in pixel units.  For each image separately, prediction and radius are
-    right with probability at least 1 - alpha; otherwise the answer is to abstain.
+    with ||x' - x||_2 < radius, in pixel units.  For each image separately, the probability that this is
+    not true is at most alpha; where the draws do not suffice for that, it abstains.
     x: images (N, C, H, W) in [0, 1].  sigma: deviation of the noise, in pixel units; noisy images
     are not clipped.  n0 draws choose the class, n others estimate how often it comes (Clopper-Pearson).
-    generator: makes the draws repeatable.  Cost: n0 + n forward passes an image.
+    generator: makes the draws repeatable; the images draw one after the other.  Cost: n0 + n forward passes an image.
 
     Raises TypeError or ValueError for sigma, alpha or counts out of range, also for n too small to certify anything.
-    Source: cohen2019, theorem 1 and sec. 3.2.2; clopper1934.
+    Source: cohen2019, theorem 1 and sec. 3.2; clopper1934.
     """
     check_images(x)
     check_amount(sigma, "sigma", above_zero=True)
@@ -294,7 +294,7 @@ def _votes(model, image: Tensor, sigma: float, n: int, generator, batch_size: in
 
 
 def lower_confidence_bound(hits, n: int, alpha: float):
-    """What the share behind `hits` of n draws (a number or an array) exceeds with confidence 1 - alpha (clopper1934)."""
+    """What the share behind `hits` of n draws (a number or an array) exceeds at confidence 1 - alpha (clopper1934)."""
     import numpy as np
     from scipy.special import betaincinv
 
