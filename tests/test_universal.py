@@ -168,7 +168,8 @@ def test_squares_are_the_cells_of_the_smallest_grid(count, side):
     assert (masks.sum(0) == 1).all() == (count == side ** 2)
     for k, mask in enumerate(masks):
         rows, columns = mask.any(1).nonzero().squeeze(1), mask.any(0).nonzero().squeeze(1)
-        assert mask.sum() == len(rows) * len(columns) and abs(len(rows) - 64 / side) < 1 and abs(len(columns) - 64 / side) < 1
+        assert mask.sum() == len(rows) * len(columns)
+        assert abs(len(rows) - 64 / side) < 1 and abs(len(columns) - 64 / side) < 1
         assert (rows[0] * side // 64, columns[0] * side // 64) == divmod(k, side)
 
 
