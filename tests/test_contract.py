@@ -35,6 +35,12 @@ FIXED_BUDGET = {
     "bim": partial(attacks.bim, eps=0.2, steps=4),
     "pgd": seeded(attacks.pgd, eps=0.2, steps=4),
     "pgd-l2": seeded(attacks.pgd, eps=1.0, steps=3, norm="l2", restarts=2),
+    "apgd": seeded(attacks.apgd, eps=0.2, steps=6),
+    "apgd-l2": seeded(attacks.apgd, eps=1.0, steps=6, norm="l2", loss="dlr", restarts=2),
+    "noise": seeded(attacks.noise, eps=0.2),
+    "noise-l2": seeded(attacks.noise, eps=1.0, norm="l2", kind="uniform"),
+    "square": seeded(attacks.square, eps=0.2, queries=20),
+    "square-l2": seeded(attacks.square, eps=1.0, norm="l2", queries=20),
     "pgd-first": partial(attacks.pgd, eps=0.1, steps=4, random_start=False, first_success=True, loss="margin"),
 }
 MINIMUM_NORM = {
@@ -43,6 +49,8 @@ MINIMUM_NORM = {
     "deepfool": partial(attacks.deepfool, steps=20),
     "fmn": partial(attacks.fmn, steps=20),
     "fmn-l2": partial(attacks.fmn, steps=20, norm="l2"),
+    "hop_skip_jump": seeded(attacks.hop_skip_jump, queries=500),
+    "hop_skip_jump-linf": seeded(attacks.hop_skip_jump, norm="linf", queries=500),
     "lbfgs": partial(attacks.lbfgs, steps=10, searches=4),
     "one_pixel": seeded(attacks.one_pixel, pixels=3, population=20, generations=5),
     "one_pixel_exhaustive":
@@ -53,12 +61,14 @@ next_class = lambda y: (y + 1) % CLASSES
 JSMA = {"jsma": lambda model, x, y: attacks.jsma(model, x, y, target=next_class(y), gamma=0.1)}
 ALL = FIXED_BUDGET | MINIMUM_NORM | JSMA
 WRAPPERS = {"BPDA", "EOT", "mask_image"}  # no attacks on images: tests/test_adaptive.py, tests/test_universal.py
-GRADIENT_FREE = {"one_pixel", "one_pixel_exhaustive"}
+GRADIENT_FREE = {"one_pixel", "one_pixel_exhaustive", "noise", "noise-l2", "square", "square-l2", "hop_skip_jump",
+                 "hop_skip_jump-linf"}
 UNTARGETED_ONLY = {"deepfool"}
 NEAREST = ["carlini_wagner", "ddn", "deepfool", "fmn", "fmn-l2", "lbfgs"]
-DISCRETE = GRADIENT_FREE | {"jsma"}  # they only choose: the same choices give the same numbers
-SCALE_FREE = ["carlini_wagner", "ddn", "deepfool", "fmn", "fmn-l2", "one_pixel", "one_pixel_exhaustive", "jsma",
-              "pgd-first"]
+# They only choose: the same choices give the same numbers.
+DISCRETE = {"one_pixel", "one_pixel_exhaustive", "noise", "square", "jsma"}
+SCALE_FREE = ["noise", "square", "square-l2", "hop_skip_jump", "carlini_wagner", "ddn", "deepfool", "fmn", "fmn-l2",
+              "one_pixel", "one_pixel_exhaustive", "jsma", "pgd-first"]
 
 
 def towards_the_next_class(attack):
