@@ -23,11 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from advlens import training
+from advlens import inputs, training
 from advlens.evaluation import logits
 from advlens.geometry import per_sample
-from advlens.inputs import (check_amount, check_at_least_one, check_eps, check_images, check_labels, check_logits,
-                            forward, frozen)
+from advlens.inputs import check_amount, check_at_least_one, check_eps, check_images, check_labels, check_logits, frozen
 from advlens.kernels import pairwise
 from advlens.layers import Angular, BatchRenorm, ElasticSigmoid, Normalize, PairwiseDifference, RePU, Scale
 from advlens.models import IdentityBlock
@@ -287,7 +286,7 @@ def _votes(model, image: Tensor, sigma: float, n: int, generator, batch_size: in
     for start in range(0, n, batch_size):
         shape = min(batch_size, n - start), *image.shape
         noisy = image + sigma * torch.randn(shape, generator=generator, device=device).to(image)  # (B, C, H, W)
-        z = forward(model, noisy)  # (B, K)
+        z = inputs.forward(model, noisy)  # (B, K)
         check_logits(z, noisy, z.new_zeros(len(z), dtype=torch.int64))
         counts = counts + z.argmax(1).bincount(minlength=z.shape[1]).cpu()
     return counts
