@@ -196,6 +196,20 @@ def test_detection_by_a_net_that_answers_in_half_precision(regions):
     assert counting.detect(lambda images: Regions()(images), x)[0].shape == (2, 4), "a function is a net too"
 
 
+def test_a_net_that_works_in_place_detects_the_same(regions):
+    class InPlace(Regions):
+        def forward(self, x):
+            return super().forward(x.neg_().neg_().add_(0.25)) if not x.requires_grad else super().forward(x + 0.25)
+
+    class Plain(Regions):
+        def forward(self, x):
+            return super().forward(x + 0.25)
+
+    x, before = regions[0], regions[0].clone()
+    assert all(map(torch.equal, counting.detect(InPlace(), x), counting.detect(Plain(), x)))
+    assert torch.equal(x, before)
+
+
 def test_detection_is_per_image(regions):
     x = regions[0]
     together = counting.detect(Regions(), x)

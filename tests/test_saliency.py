@@ -220,6 +220,17 @@ def test_a_model_that_answers_in_half_precision(map_of, net, batch):
     assert half.dtype == torch.float32 and torch.linalg.norm(half - exact) < 0.05 * torch.linalg.norm(exact)
 
 
+@every_map
+def test_a_model_that_normalises_in_place(map_of, net, batch):
+    class InPlace(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.sub_(0.1).add_(0.1))
+
+    x, before = batch[0][:4], batch[0][:4].clone()
+    torch.testing.assert_close(map_of(InPlace(*net), x, batch[1]), map_of(net, x, batch[1]))
+    assert torch.equal(x, before)
+
+
 def test_a_function_is_a_model_too(net, batch):
     x, y = batch[0][:4], batch[1][:4]
     net.eval()
