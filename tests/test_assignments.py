@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("nbgrader", reason="the instructor's extra is not installed: pip install 'advlens[instructor]'")
 psutil = pytest.importorskip("psutil")
 
-from advlens.course import checks, grading
+from advlens.course import checks, grading  # noqa: E402
 
 pytestmark = pytest.mark.timeout(1500)  # a minute or two of work; machines are sometimes very busy
 

@@ -19,7 +19,8 @@ CHAPTERS = sorted((Path(__file__).parents[1] / "chapters").glob("*.py"))
 
 SHARE = re.compile(r"""
     (?<![\w.]) \d[\d,]*(\.\d+)? \s* ( % | per\s?cent )
-  | (?<![\w.]) \d[\d,]* (\s+(images|digits|pixels|photographs))? \s+ (out\s+of | of) \s+ (the\s+ | all\s+)? \d[\d,]* (?![\d/])
+  | (?<![\w.]) \d[\d,]* (\s+(images|digits|pixels|photographs))?
+    \s+ (out\s+of | of) \s+ (the\s+ | all\s+)? \d[\d,]* (?![\d/])
 """, re.VERBOSE)
 MEASURED = re.compile(SHARE.pattern + r"""
   | (?<![\w./-]) ( 0?\.\d\d+ | \d\d\.\d+ ) (?!\w|\.\d)

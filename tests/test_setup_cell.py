@@ -22,7 +22,8 @@ FOREIGN = {"torch": "2.11.0+cpu", "numpy": "2.3.5"}
 
 def installing_part(address: str) -> str:
     """The cell up to its imports: what happens before the first line that needs a real torch."""
-    first = next(c.source for c in jupytext.read(ROOT / "chapters" / "00_adversarial_examples.py").cells if c.cell_type == "code")
+    first = next(c.source for c in jupytext.read(ROOT / "chapters" / "00_adversarial_examples.py").cells
+                 if c.cell_type == "code")
     install, imports = first.split("\nimport torch\n")
     assert "from advlens import" in imports
     install, count = re.subn(rf"{re.escape(ADDRESS)}@v[\d.]+", address, install)
@@ -36,7 +37,8 @@ def hollow_wheel(folder: Path, name: str, version: str) -> Path:
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(f"{name}.py", "")
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/WHEEL",
+                       "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     return path
 
@@ -56,7 +58,8 @@ def foreign(tmp_path_factory):
 def wheel(tmp_path_factory) -> Path:
     """This library, built."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT], capture_output=True, text=True)
+    build = subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w",
+                            folder, ROOT], capture_output=True, text=True)
     assert build.returncode == 0, build.stderr
     (path,) = folder.glob("advlens-*.whl")
     return path
@@ -82,7 +85,8 @@ def test_without_a_network_it_says_what_to_do(foreign):
 def test_pip_alone_leaves_torch_and_numpy_alone(foreign, wheel, tmp_path):
     """All that a plain `pip install .` would install, without the pins of the set-up cell."""
     report = tmp_path / "report.json"
-    answer = subprocess.run([foreign, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--dry-run", "--report", report, wheel],
+    answer = subprocess.run([foreign, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--dry-run",
+                             "--report", report, wheel],
                             capture_output=True, text=True, timeout=300)
     assert answer.returncode == 0, answer.stderr
     names = {item["metadata"]["name"].lower() for item in json.loads(report.read_text())["install"]}

@@ -56,8 +56,8 @@ def test_a_traceback(copy):
 
 
 def test_a_message_of_the_builder(copy):
-    edit(copy / "book/notation.html", lambda html: html.replace("<h1>", '<aside '
-                                                                        'class="system-message"><p>WARNING</p></aside><h1>'))
+    message = '<aside class="system-message"><p>WARNING</p></aside><h1>'
+    edit(copy / "book/notation.html", lambda html: html.replace("<h1>", message))
     assert "messages of the builder" in complaints(copy)
 
 
@@ -79,8 +79,8 @@ def test_a_figure_that_is_not_shown(copy):
 
 
 def test_a_widget_that_is_not_shown(copy):
-    edit(copy / "book/index.html", lambda html: re.sub(r'<script '
-                                                       r'type="application/vnd.jupyter.widget-view\+json">.*?</script>', "", html, count=1, flags=re.S))
+    widget = re.compile(r'<script type="application/vnd.jupyter.widget-view\+json">.*?</script>', re.S)
+    edit(copy / "book/index.html", lambda html: widget.sub("", html, count=1))
     assert "widgets are stored, 0 are shown" in complaints(copy)
 
 

@@ -50,19 +50,24 @@ AXE_RUN = """async (rules) => {
 # What sticks out of a narrow screen and does not scroll in a box of its own.
 TOO_WIDE = """() => {
   const wide = document.documentElement.clientWidth;
-  const boxed = (e) => { for (let p = e.parentElement; p; p = p.parentElement) if (/auto|scroll|hidden/.test(getComputedStyle(p).overflowX)) return true; return false; };
+  const cuts = (e) => /auto|scroll|hidden/.test(getComputedStyle(e).overflowX);
+  const boxed = (e) => e.parentElement !== null && (cuts(e.parentElement) || boxed(e.parentElement));
   if (document.documentElement.scrollWidth <= wide + 1) return [];
   return [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > wide + 1 && !boxed(e))
-    .slice(0, 5).map((e) => e.tagName + '.' + e.className).concat('page is ' + document.documentElement.scrollWidth + ' px wide');
+    .slice(0, 5).map((e) => e.tagName + '.' + e.className)
+    .concat('page is ' + document.documentElement.scrollWidth + ' px wide');
 }"""
 
 # Pictures whose letters are too small on a narrow screen (10 pt at 120 dpi, reduced below 10 px),
 # and boxes that scroll but cannot be reached by keyboard.
 HARD_TO_READ = """() => {
-  const pictures = [...document.querySelectorAll('main figure img, main img.advlens-frame')].filter((i) => i.offsetParent && i.naturalWidth);
-  const small = pictures.filter((i) => i.clientWidth / i.naturalWidth * 10 / 72 * 120 < 10).map((i) => 'small: ' + i.alt.slice(0, 60));
+  const pictures = [...document.querySelectorAll('main figure img, main img.advlens-frame')]
+    .filter((i) => i.offsetParent && i.naturalWidth);
+  const small = pictures.filter((i) => i.clientWidth / i.naturalWidth * 10 / 72 * 120 < 10)
+    .map((i) => 'small: ' + i.alt.slice(0, 60));
   const boxes = pictures.map((i) => i.closest('figure, .advlens-explore .widget-box'));
-  const stuck = boxes.filter((b) => b && b.scrollWidth > b.clientWidth + 1 && b.tabIndex !== 0).map((b) => 'no keyboard: ' + b.className);
+  const stuck = boxes.filter((b) => b && b.scrollWidth > b.clientWidth + 1 && b.tabIndex !== 0)
+    .map((b) => 'no keyboard: ' + b.className);
   return [...small, ...stuck];
 }"""
 

@@ -13,7 +13,8 @@ REPOSITORY, BRANCH = CONFIG["repository"]["url"], CONFIG["repository"]["branch"]
 NOTEBOOKS = [name for name in CONTENTS if (ROOT / f"{name}.ipynb").is_file()]
 WITH_WIDGETS = [name for name in NOTEBOOKS if "widget-view+json" in (ROOT / f"{name}.ipynb").read_text()]
 
-VISIBLE = """(box) => [...box.querySelectorAll('.advlens-frame')].filter((f) => f.offsetParent !== null).map((f) => f.alt)"""
+VISIBLE = """(box) => [...box.querySelectorAll('.advlens-frame')]
+    .filter((f) => f.offsetParent !== null).map((f) => f.alt)"""
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def tab_stops(page, box) -> list[int]:
 
     Returns what it met inside: the number of a slider, or -1 for any other control.
     """
-    box.evaluate("""(box) => { for (const where of ['beforebegin', 'afterend']) box.insertAdjacentHTML(where, '<span tabindex="0">.</span>');
+    box.evaluate("""(box) => {
+        for (const where of ['beforebegin', 'afterend']) box.insertAdjacentHTML(where, '<span tabindex="0">.</span>');
         box.previousElementSibling.focus(); }""")
     met = []
     for _ in range(20):
@@ -80,7 +82,8 @@ def slides(page, box, handle):
 
 def answers_back(box):
     """Nothing is said at first; each answer gets a reply, and exactly one is right."""
-    replies = "(box) => [...box.querySelectorAll('.advlens-feedback')].filter((f) => f.offsetParent !== null).map((f) => [f.innerText, f.classList.contains('advlens-right')])"
+    replies = """(box) => [...box.querySelectorAll('.advlens-feedback')].filter((f) => f.offsetParent !== null)
+        .map((f) => [f.innerText, f.classList.contains('advlens-right')])"""
     assert box.evaluate(replies) == []
     options = box.locator("input[type=radio]")
     met = []
