@@ -93,7 +93,8 @@ def attacks(what: str, goal: str, model: nn.Module, x: Tensor, y: Tensor, sides:
         size = getattr(found, norm)[found.success]
         ratio = " " * 25 if name == ours else _ratio(spent[ours], spent[name])
         lines.append(f"  {name:<28}{statistics.median(spent[name]):>9.2f}{ratio}{found.success.float().mean():>9.1%}"
-                     f"{size.median() if len(size) else float('nan'):>9.4f}{work.forward / len(x):>9.1f}{work.backward / len(x):>9.1f}")
+                     f"{size.median() if len(size) else float('nan'):>9.4f}{work.forward / len(x):>9.1f}"
+                     f"{work.backward / len(x):>9.1f}")
     return "\n".join(lines)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import compare
 import torch
 
+import compare
 from advlens import data, zoo
 from advlens.attacks import deepfool, lbfgs
 from advlens.attacks.lbfgs import _query

@@ -7,9 +7,9 @@ peer at equal quality.
 
 from __future__ import annotations
 
-import compare
 import torch
 
+import compare
 from advlens import data, zoo
 from advlens.attacks import carlini_wagner, ddn
 from advlens.evaluation import logits

@@ -11,10 +11,10 @@ images stand near the boundary: there the success of the sides differs, if it do
 
 from __future__ import annotations
 
-import compare
 import numpy as np
 import torch
 
+import compare
 from advlens import data, zoo
 from advlens.attacks import jsma, one_pixel, one_pixel_exhaustive
 from advlens.attacks.jsma import contenders

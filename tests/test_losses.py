@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from advlens import data, zoo
 from advlens.attacks import bim, fgsm, losses, pgd

@@ -15,8 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from advlens.geometry import check_finite, norm, per_sample, warn_zero_gradient
-from advlens.inputs import (check_amount, check_at_least_one, check_images, check_labels, check_logits, forward, frozen,
-                            image_gradient)
+from advlens.inputs import (
+    check_amount,
+    check_at_least_one,
+    check_images,
+    check_labels,
+    check_logits,
+    forward,
+    frozen,
+    image_gradient,
+)
 
 # Added to each step, in pixel units: a relative overshoot alone shrinks with the step, and where
 # the box cuts the step off, the walk would approach the boundary for ever and never cross it.

@@ -15,8 +15,17 @@ from torch import Tensor, nn
 
 from advlens import geometry
 from advlens.attacks.losses import Loss, named
-from advlens.inputs import (check_at_least_one, check_eps, check_images, check_labels, check_logits, forward, frozen,
-                            image_gradient, keep)
+from advlens.inputs import (
+    check_at_least_one,
+    check_eps,
+    check_images,
+    check_labels,
+    check_logits,
+    forward,
+    frozen,
+    image_gradient,
+    keep,
+)
 
 
 class Goal(NamedTuple):
