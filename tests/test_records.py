@@ -45,6 +45,7 @@ def test_provenance_says_how_to_measure_again(made):
     assert {"python", "advlens", "torch", "numpy"} <= set(made["versions"])
     assert made["versions"]["torch"] == torch.__version__ and made["versions"]["python"] == platform.python_version()
     assert made["date"] == datetime.date.today().isoformat()
+    assert made["device"] == records._device()  # what that says has its own test, below
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=os.path.dirname(__file__), capture_output=True,
                           text=True).stdout.strip()
     assert made["commit"].removesuffix(" with changes") == (head[:12] or "unknown (not in a git checkout)")
