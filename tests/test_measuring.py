@@ -8,13 +8,14 @@ import time
 
 import joblib
 import pytest
+import torch
 
 from advlens.course import measuring
 from advlens.course.measuring import Grid, nested, only
 
 # A real measurement, small: what is left of LeNet, and a sum that shows every bit of its logits.
 MEASUREMENT = '''
-import os, signal
+import os, signal, time
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def strike(eps, seed):
     net, some = zoo.pretrained("lenet", "digits"), data.load("digits", "test")[:8]
     attack = partial(attacks.pgd, eps=eps, steps=2, generator=torch.Generator().manual_seed(seed))
     moved = attack(net, some.images, some.labels)
-    return {"left": evaluation.robust_accuracy(net, some, attack=attack), "sum": evaluation.logits(net, moved).sum().item()}
+    torch.manual_seed(seed)  # as training does; another point in the same process must not come between
+    time.sleep(0.02)
+    return {"left": evaluation.robust_accuracy(net, some, attack=attack), "sum": evaluation.logits(net, moved).sum().item(),
+            "drawn": torch.rand(()).item()}
 
 
 POINTS = [{"eps": eps, "seed": seed} for eps in (0.05, 0.1) for seed in (0, 1, 2)]
@@ -121,6 +125,16 @@ def test_ray_gives_the_same_bits(file, reference):
         assert measure(file, "ray").values == reference.values
     finally:
         ray.shutdown()
+
+
+def test_a_point_computes_on_one_thread(file):
+    """Two threads would add in another order."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert measure(file, jobs=1).device.endswith(", 1 thread") and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 # --- what is kept ------------------------------------------------------------------------

@@ -174,7 +174,7 @@ def run_point(file: str, name: str, point: dict, expected: dict[str, str]) -> di
                                "bring its checkout, packages and data to the same state, and start it anew")
         began = time.monotonic()
         try:
-            value = json.loads(json.dumps(grid.point(**point)))
+            value = grid.point(**point)
         except Exception as error:
             raise RuntimeError(f"{name}, point {json.dumps(point)}: {type(error).__name__}: {error}") from error
         return {"point": point, "value": value, "seconds": time.monotonic() - began, "device": records._device()}
