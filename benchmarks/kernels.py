@@ -114,7 +114,8 @@ def formatted(rows: list[dict]) -> str:
     for row in rows:
         own = row["kernel ms"]
         compiler = f"{row['compiled ms'] / own:.1f}" if row["compiled ms"] else "fails"
-        lines.append(f"{row['kernel']:<26}{own:>12.3f}{row['twin ms'] / own:>15.1f}{compiler:>19}{own / row['limit ms']:>16.1f}")
+        ratios = f"{row['twin ms'] / own:>15.1f}{compiler:>19}{own / row['limit ms']:>16.1f}"
+        lines.append(f"{row['kernel']:<26}{own:>12.3f}{ratios}")
     return "\n".join(lines)
 
 

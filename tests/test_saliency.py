@@ -5,18 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import After
 from torch import nn
 
 from advlens import saliency, zoo
 from advlens.saliency import grad_cam, gradient, is_piecewise_linear, magnitude, pixel_interactions, upsample
+from nets import After
 
 
 def smooth(activation=nn.Softplus, channels: int = 2, seed: int = 0) -> nn.Sequential:
     """A small net for 5x5 images, in double precision."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Conv2d(channels, 4, 3), activation(), nn.Flatten(), nn.Linear(36, 6), activation(), nn.Linear(6, 3)).double()
+        return nn.Sequential(nn.Conv2d(channels, 4, 3), activation(), nn.Flatten(),
+                             nn.Linear(36, 6), activation(), nn.Linear(6, 3)).double()
 
 
 @pytest.fixture
@@ -89,7 +90,8 @@ def test_interactions_equal_finite_differences_of_the_saliency(images, pixels):
         there, back = x[n:n + 1].clone(), x[n:n + 1].clone()
         there[0, c, i, j] += step
         back[0, c, i, j] -= step
-        assert ours[n, c, i, j].item() == pytest.approx(((at(there, pixels[n]) - at(back, pixels[n])) / (2 * step)).item(), rel=1e-5, abs=1e-9)
+        change = (at(there, pixels[n]) - at(back, pixels[n])) / (2 * step)
+        assert ours[n, c, i, j].item() == pytest.approx(change.item(), rel=1e-5, abs=1e-9)
 
 
 def test_the_gradient_of_a_linear_net_is_its_weights(images):
@@ -124,7 +126,7 @@ def test_a_real_relu_net_is_refused_and_a_smooth_one_is_not(lenet, fully_connect
 
 
 def test_a_smooth_net_whose_output_is_silent_has_no_interactions_and_no_error(images, pixels):
-    """A counting net that ends in a ReLU answers 0 once everything has been counted: that is no piecewise linear net."""
+    """A counting net that ends in a ReLU answers 0 once all has been counted: that is no piecewise linear net."""
     silent = nn.Sequential(smooth(), nn.ReLU())
     nn.init.constant_(silent[0][5].bias, -100.0)
     assert not pixel_interactions(silent, images, pixels).any()
@@ -146,7 +148,8 @@ def test_curvature_that_cancels_is_seen():
 def test_the_question_leaves_the_net_as_it_was(net, batch):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     assert not is_piecewise_linear(net, batch[0])
-    assert all(module.training for module in net.modules()) and all(p.requires_grad and p.grad is None for p in net.parameters())
+    assert all(module.training for module in net.modules())
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     with pytest.raises(ValueError, match="pixels belong"):
         is_piecewise_linear(net, 2 * batch[0])
@@ -348,6 +351,7 @@ def test_rows_and_columns_of_images_that_are_not_square():
 @pytest.mark.parametrize("name", ["gradient", "grad_cam", "pixel_interactions"])
 def test_wrong_images_and_classes_are_refused(name, x, y, error, message):
     model = smooth().float()
-    more = {"gradient": (x, y), "grad_cam": (model[0], x, y), "pixel_interactions": (x, torch.zeros(len(x), 2, dtype=torch.int64), y)}[name]
+    more = {"gradient": (x, y), "grad_cam": (model[0], x, y),
+            "pixel_interactions": (x, torch.zeros(len(x), 2, dtype=torch.int64), y)}[name]
     with pytest.raises(error, match=message):
         getattr(saliency, name)(model, *more)

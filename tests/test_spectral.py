@@ -64,7 +64,8 @@ def test_sinusoids_are_images(contrast):
 def test_a_filter_has_the_transfer_function_of_its_fft(shape, contrast, phases):
     conv = circular(shape, size=3 if min(shape[1:]) >= 3 else 1)
     options = {"contrast": contrast, "phases": phases}
-    torch.testing.assert_close(transfer_function(conv, shape, per_channel=True, **options), gain(conv, shape), rtol=0, atol=1e-12)
+    response = transfer_function(conv, shape, per_channel=True, **options)
+    torch.testing.assert_close(response, gain(conv, shape), rtol=0, atol=1e-12)
     together = gain(conv, shape).pow(2).sum(0).sqrt()
     torch.testing.assert_close(transfer_function(conv, shape, **options), together, rtol=0, atol=1e-12)
 
@@ -216,7 +217,8 @@ def test_shapes_that_are_no_images(shape):
         sinusoids(shape, torch.zeros(1, 2))
 
 
-@pytest.mark.parametrize("options, words", [({"phases": 2}, "phases = 2"), ({"phases": 4.0}, "phases = 4.0"), ({"batch_size": 0}, "batch_size = 0")])
+@pytest.mark.parametrize("options, words", [({"phases": 2}, "phases = 2"), ({"phases": 4.0}, "phases = 4.0"),
+                                            ({"batch_size": 0}, "batch_size = 0")])
 def test_too_few_phases_or_images(options, words):
     with pytest.raises(ValueError, match=words):
         transfer_function(nn.Identity(), (1, 4, 4), **options)

@@ -159,8 +159,8 @@ def CountingNet(activation: str = "relu", *, side: int = 64, width: int = 8) -> 
     return net
 
 
-def fit(net: nn.Module, scenes: Scenes, *, epochs: int, learning_rate: float = 4e-3, batch_size: int = 32, seed: int = 0,
-        progress: bool = True) -> list[float]:
+def fit(net: nn.Module, scenes: Scenes, *, epochs: int, learning_rate: float = 4e-3, batch_size: int = 32,
+        seed: int = 0, progress: bool = True) -> list[float]:
     """Train a counting net in place by Adam on the squared error of its counts; returns the mean error of each epoch.
 
     The learning rate rises and falls (`training.one_cycle`), so that running statistics settle.

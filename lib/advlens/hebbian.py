@@ -24,7 +24,6 @@ from advlens import kernels
 from advlens.inputs import check_amount
 from advlens.kernels.krotov_hopfield import currents
 
-
 # --- rules for one synapse -----------------------------------------------------
 
 def hebb(x: Tensor, y: Tensor) -> Tensor:
@@ -232,16 +231,19 @@ def learn(images: Tensor, hidden: int, *, p: float = 2, k: int = 2, delta: float
 def _check_samples(x: Tensor, name: str, at_least: int = 1) -> None:
     """Raise unless x is a finite floating-point (N, D) with enough rows."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(f"{name} is {x.dtype if isinstance(x, Tensor) else type(x).__name__}; give a float tensor (N, D)")
+        given = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{name} is {given}; give a float tensor (N, D)")
     if x.ndim != 2 or len(x) < at_least or x.shape[1] == 0:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}; give (N, D) with N >= {at_least}, for images x.flatten(1)")
+        raise ValueError(f"{name} has shape {tuple(x.shape)}; "
+                         f"give (N, D) with N >= {at_least}, for images x.flatten(1)")
     if not torch.isfinite(x).all():
         raise ValueError(f"{name} holds NaN or infinity")
 
 
 def _check_pair(x: Tensor, y: Tensor) -> None:
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or len(x) == 0:
-        raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; give (N, D) and (N, K) with the same N > 0")
+        raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; "
+                         "give (N, D) and (N, K) with the same N > 0")
 
 
 def _check_rule(p: float, delta: float) -> None:

@@ -136,7 +136,7 @@ class JPEG(nn.Module):
 
     def _smooth(self, planes: Tensor, name: str) -> Tensor:
         """Planes (N, C, H, W) whose coefficients are drawn towards multiples of the table's entries."""
-        (n, c, height, width), filled = planes.shape, padded(planes, 8, 8)
+        (height, width), filled = planes.shape[2:], padded(planes, 8, 8)
         dct = planes.new_tensor(DCT) / (8192 * math.sqrt(8))
         step = getattr(self, name) / planes.new_tensor(255)
         blocks = filled.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)  # (N, C, H/8, W/8, 8, 8)

@@ -100,8 +100,8 @@ def pixel_interactions(model: nn.Module, x: Tensor, pixels: Tensor, y: Tensor | 
         saliency = slope[torch.arange(len(x), device=x.device), :, row, column].abs().amax(1)  # (N,)
         result = _gradient_or_zero(saliency.sum(), point)
     if saliency.any() and not result.any():  # a slope, and no curvature
-        raise ValueError(f"every second derivative of {type(model).__name__} is exactly 0 on these images: it is piecewise "
-                         "linear (ReLU, max pooling). Use smooth activations such as nn.Softplus")
+        raise ValueError(f"every second derivative of {type(model).__name__} is exactly 0 on these images: "
+                         "it is piecewise linear (ReLU, max pooling). Use smooth activations such as nn.Softplus")
     return result
 
 

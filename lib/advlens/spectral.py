@@ -133,7 +133,7 @@ def radial_average(spectrum: Tensor) -> Tensor:
 
 
 def _pairs(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """f and -f are one sinusoid: which entries (F,) of `frequencies` to compute, and whose result is that of each (H W,)."""
+    """f and -f are one sinusoid: the entries (F,) of `frequencies` to compute, and which of them each (H W,) is."""
     rows, columns = (2 * (n // 2) - torch.arange(n) for n in (height, width))  # where -f stands
     opposite = rows.remainder(height)[:, None] * width + columns.remainder(width)
     return torch.minimum(opposite.flatten(), torch.arange(height * width)).unique(return_inverse=True)

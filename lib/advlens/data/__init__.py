@@ -58,6 +58,3 @@ def _stand_in(name: str, split: str, fallback: str, why: str) -> Dataset:
     warnings.warn(f"{name} is replaced by the embedded set {fallback!r} ({why}). "
                   "Every number below is about the stand-in.", StandInWarning, stacklevel=3)
     return replace(load_embedded(fallback, split), stands_for=name)
-
-
-_torchvision_datasets = torchvision_datasets  # its name until the move

@@ -50,81 +50,41 @@ EMBEDDED = {"digits": _digits, "shapes": _shapes}
 SCALE = 4  # drawn this much larger, then reduced, so that edges are smooth
 
 
-def _draw(kind: str, random: np.random.Generator) -> np.ndarray:
-    """One image (32, 32, 3), uint8."""
-    from PIL import Image
+def _box(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, float]]:
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
-    background, ink = random.integers(0, 256, (2, 3))
-    while np.abs(background - ink).sum() < 150:  # keep some contrast
-        background, ink = random.integers(0, 256, (2, 3))
-    paper = tuple(map(int, background))
+
+# In units of the shape's radius, around its centre.  kind -> polygons, by their corners (x, y):
+POLYGONS = {
+    "square": [_box(-0.85, -0.85, 0.85, 0.85)],
+    "triangle": [[(0, -1), (0.95, 0.8), (-0.95, 0.8)]],
+    "cross": [_box(-0.3, -1, 0.3, 1), _box(-1, -0.3, 1, 0.3)],
+    "star": [[(r * np.cos(a), r * np.sin(a)) for r, a in zip([1.1, 0.45] * 5, np.arange(10) * np.pi / 5 - np.pi / 2)]],
+    "bar": [_box(-1.1, -0.3, 1.1, 0.3)],
+    "diamond": [[(0, -1.1), (0.6, 0), (0, 1.1), (-0.6, 0)]],
+    "grid": [_box(x - 0.22, y - 0.22, x + 0.22, y + 0.22) for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7)],
+}
+# kind -> a disc of ink, and one of paper upon it: (radius, how far to the right)
+DISCS = {"circle": [(1.0, 0.0)], "ring": [(1.0, 0.0), (0.55, 0.0)], "half moon": [(1.0, 0.0), (0.85, 0.5)]}
+
+
+def _draw(kind: str, random: np.random.Generator) -> np.ndarray:
+    """One image (32, 32, 3), uint8: at a random place, of a random size, polygons a little turned."""
+    from PIL import Image, ImageDraw
+
+    paper, ink = random.integers(0, 256, (2, 3))
+    while np.abs(paper - ink).sum() < 150:  # keep some contrast
+        paper, ink = random.integers(0, 256, (2, 3))
+    paper, ink = tuple(paper.tolist()), tuple(ink.tolist())
+    radius, centre, turn = SCALE * random.uniform(6, 11), SCALE * random.uniform(13, 19, 2), random.uniform(-0.3, 0.3)
+    c, s = np.cos(turn), np.sin(turn)
     image = Image.new("RGB", (32 * SCALE, 32 * SCALE), paper)
-    DRAWINGS[kind](_Pen(image, tuple(map(int, ink)), paper, random))
+    pen = ImageDraw.Draw(image)
+    for corners in POLYGONS.get(kind, ()):
+        turned = np.asarray([(c * x - s * y, s * x + c * y) for x, y in corners])
+        pen.polygon([tuple(point) for point in centre + radius * turned], fill=ink)
+    for (size, right), colour in zip(DISCS.get(kind, ()), (ink, paper)):
+        x, y, r = centre[0] + radius * right, centre[1], radius * size
+        pen.ellipse([x - r, y - r, x + r, y + r], fill=colour)
     small = np.asarray(image.resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
     return (small + random.normal(0, 12, small.shape)).clip(0, 255).round().astype(np.uint8)
-
-
-class _Pen:
-    """Draws one shape, in units of its radius, at a random place, of a random size and a little turned."""
-
-    def __init__(self, image, colour: tuple, paper: tuple, random: np.random.Generator):
-        from PIL import ImageDraw
-
-        self.draw, self.colour, self.paper = ImageDraw.Draw(image), colour, paper
-        self.radius = SCALE * random.uniform(6, 11)
-        self.centre = SCALE * random.uniform(13, 19, 2)
-        self.turn = random.uniform(-0.3, 0.3)
-
-    def polygon(self, points) -> None:
-        c, s = np.cos(self.turn), np.sin(self.turn)
-        turned = np.asarray([(c * x - s * y, s * x + c * y) for x, y in points])
-        self.draw.polygon([tuple(point) for point in self.centre + self.radius * turned], fill=self.colour)
-
-    def box(self, x0: float, y0: float, x1: float, y1: float) -> None:
-        self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-
-    def disc(self, r: float = 1.0, *, right: float = 0.0, erase: bool = False) -> None:
-        x, y = self.centre[0] + self.radius * right, self.centre[1]
-        self.draw.ellipse([x - self.radius * r, y - self.radius * r, x + self.radius * r, y + self.radius * r],
-                          fill=self.paper if erase else self.colour)
-
-
-def _ring(pen: _Pen) -> None:
-    pen.disc()
-    pen.disc(0.55, erase=True)
-
-
-def _cross(pen: _Pen) -> None:
-    pen.box(-0.3, -1, 0.3, 1)
-    pen.box(-1, -0.3, 1, 0.3)
-
-
-def _star(pen: _Pen) -> None:
-    angles = np.arange(10) * np.pi / 5 - np.pi / 2
-    lengths = [1.1 if i % 2 == 0 else 0.45 for i in range(10)]
-    pen.polygon([(length * np.cos(a), length * np.sin(a)) for length, a in zip(lengths, angles)])
-
-
-def _half_moon(pen: _Pen) -> None:
-    pen.disc()
-    pen.disc(0.85, right=0.5, erase=True)
-
-
-def _grid(pen: _Pen) -> None:
-    for i in (-1, 0, 1):
-        for j in (-1, 0, 1):
-            pen.box(0.7 * i - 0.22, 0.7 * j - 0.22, 0.7 * i + 0.22, 0.7 * j + 0.22)
-
-
-DRAWINGS = {
-    "circle": lambda pen: pen.disc(),
-    "square": lambda pen: pen.box(-0.85, -0.85, 0.85, 0.85),
-    "triangle": lambda pen: pen.polygon([(0, -1), (0.95, 0.8), (-0.95, 0.8)]),
-    "ring": _ring,
-    "cross": _cross,
-    "star": _star,
-    "half moon": _half_moon,
-    "bar": lambda pen: pen.box(-1.1, -0.3, 1.1, 0.3),
-    "diamond": lambda pen: pen.polygon([(0, -1.1), (0.6, 0), (0, 1.1), (-0.6, 0)]),
-    "grid": _grid,
-}

@@ -43,13 +43,10 @@ def load_local(name: str, split: str = "train") -> Dataset | None:
     Raises DataUnavailable for a file that is there but damaged.
     """
     own = os.environ.get("ADVLENS_DATA")
-    if own:
-        if not Path(own).is_dir():
-            raise DataUnavailable(f"ADVLENS_DATA names {own!r}, which is not a folder. {_ways_out(name)}")
-        found = _read(name, split, Path(own))
-        if found:
-            return found
-    return _read(name, split, cache_folder() / name)
+    if own and not Path(own).is_dir():
+        raise DataUnavailable(f"ADVLENS_DATA names {own!r}, which is not a folder. {_ways_out(name)}")
+    found = _read(name, split, Path(own)) if own else None
+    return found or _read(name, split, cache_folder() / name)
 
 
 def load_real(name: str, split: str) -> Dataset:
@@ -59,14 +56,12 @@ def load_real(name: str, split: str) -> Dataset:
     """
     cached = cache_folder() / name
     try:
-        found = load_local(name, split)
+        if found := load_local(name, split):
+            return found
     except DataUnavailable as damaged:
         if not cached.exists() or str(cached) not in str(damaged):
             raise  # the reader's own folder: not ours to repair
         warnings.warn(f"{damaged} Fetching it again.", stacklevel=3)
-        found = None
-    if found:
-        return found
     _download(name, cached)
     return _read(name, split, cached)
 
@@ -79,16 +74,12 @@ def _ways_out(name: str) -> str:
 
 def _read(name: str, split: str, folder: Path) -> Dataset | None:
     """The split from `folder`, or None when nothing of that name lies there."""
-    if (folder / f"{name}.npz").exists():
-        images, labels, source = _read_npz(folder / f"{name}.npz", split)
-    elif name == "mnist" and (folder / "MNIST" / "raw").is_dir():
-        images, labels, source = _read_mnist(folder, split)
-    elif name == "cifar10" and (folder / "cifar-10-batches-py").is_dir():
-        images, labels, source = _read_cifar10(folder, split)
-    else:
-        return None
-    _validate(folder, images, labels, IMAGE_SHAPE.get(name, (32, 32, 3)))
-    return from_bytes(name, split, images, labels, source)
+    for place, reader in ((f"{name}.npz", _read_npz), *ORIGINAL_FILES.get(name, ())):
+        if (folder / place).exists():
+            images, labels, source = reader(folder / place, split)
+            _validate(folder, images, labels, IMAGE_SHAPE.get(name, (32, 32, 3)))
+            return from_bytes(name, split, images, labels, source)
+    return None
 
 
 def _validate(path, images, labels, shape) -> None:
@@ -113,41 +104,43 @@ def _read_npz(path: Path, split: str):
     return images, labels, note
 
 
-def _read_mnist(folder: Path, split: str):
+def _read_mnist(raw: Path, split: str):
     for name, expected in MNIST_SHA256.items():
-        path = folder / "MNIST" / "raw" / name
-        actual = _sha256(str(path), path.stat().st_mtime_ns) if path.exists() else "missing"
+        path = raw / name
+        actual = _sha256(path, path.stat().st_mtime_ns) if path.exists() else "missing"
         if actual != expected:
             raise DataUnavailable(f"{path} is not MNIST's file "
                                   f"(sha256 {actual[:12]}, expected {expected[:12]}): delete it.")
     # Read here: torchvision would prefer an unchecked MNIST/processed folder to these files.
-    raw, prefix = folder / "MNIST" / "raw", "train" if split == "train" else "t10k"
+    prefix = "train" if split == "train" else "t10k"
     images = np.fromfile(raw / f"{prefix}-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 28, 28)
     labels = np.fromfile(raw / f"{prefix}-labels-idx1-ubyte", np.uint8, offset=8)
     return images, labels, "MNIST, original files"
 
 
 @lru_cache
-def _sha256(path: str, changed_ns: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") \
-            else hashlib.sha256(file.read()).hexdigest()
+def _sha256(path: Path, changed_ns: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _read_cifar10(folder: Path, split: str):
+def _read_cifar10(batches: Path, split: str):
     try:  # torchvision verifies the MD5 of every file before it opens one
-        stored = torchvision_datasets().CIFAR10(folder, train=split == "train", download=False)
+        stored = torchvision_datasets().CIFAR10(batches.parent, train=split == "train", download=False)
     except ImportError as missing:
-        raise DataUnavailable(f"torchvision reads {folder / 'cifar-10-batches-py'}, and does not import ({missing}): "
+        raise DataUnavailable(f"torchvision reads {batches}, and does not import ({missing}): "
                               "install the one that belongs to your torch.") from missing
     except RuntimeError as broken:
-        raise DataUnavailable(f"{folder / 'cifar-10-batches-py'} is damaged or incomplete: delete it.") from broken
+        raise DataUnavailable(f"{batches} is damaged or incomplete: delete it.") from broken
     return stored.data, np.asarray(stored.targets), "CIFAR-10, original files"
+
+
+# name -> where torchvision puts the files inside a folder, and who reads them there
+ORIGINAL_FILES = {"mnist": [("MNIST/raw", _read_mnist)], "cifar10": [("cifar-10-batches-py", _read_cifar10)]}
 
 
 def _download(name: str, target: Path) -> None:
     """Fetch into a temporary folder beside `target`, check, then move it into place."""
-    if name not in ("mnist", "cifar10"):
+    if name not in ORIGINAL_FILES:
         raise DataUnavailable(f"{name} cannot be downloaded. {_ways_out(name)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -156,8 +149,7 @@ def _download(name: str, target: Path) -> None:
         raise DataUnavailable(f"The cache folder {target.parent} cannot be written ({full}): "
                               f"set ADVLENS_CACHE to another one. {_ways_out(name)}") from full
     try:
-        fetch = getattr(torchvision_datasets(), {"mnist": "MNIST", "cifar10": "CIFAR10"}[name])
-        fetch(part, download=True)
+        getattr(torchvision_datasets(), name.upper())(part, download=True)
         if _read(name, "test", part) is None:
             raise DataUnavailable(f"The download of {name} is incomplete. {_ways_out(name)}")
         shutil.rmtree(target, ignore_errors=True)

@@ -27,8 +27,7 @@ TYPES = {
 
 @functools.cache
 def implementation(name: str, device_type: str, dtype: torch.dtype = torch.float32) -> ModuleType:
-    """The module that does `name` for these numbers there: the kernel on a GPU with Triton that takes them, else the
-    twin.
+    """The module that does `name`: the kernel on a GPU with Triton, for the types that it takes, else the twin.
 
     >>> implementation("pairwise", "cpu").__name__
     'advlens.kernels.pairwise'

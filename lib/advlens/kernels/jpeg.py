@@ -101,9 +101,7 @@ def padded(planes: Tensor, vertical: int, horizontal: int) -> Tensor:
 
 
 def _to_rgb(y: Tensor, c: Tensor) -> Tensor:
-    """`mixed` with TO_RGB, plus half a unit, from Y (N, 1, H, W) and Cb, Cr (N, 2, H, W); half of the entries are 0 or
-    1.
-    """
+    """`mixed` with TO_RGB, half of whose entries are 0 or 1, plus half a unit: Y (N, 1, H, W), Cb, Cr (N, 2, H, W)."""
     rgb, (cb, cr), y = y.new_empty(len(y), 3, *y.shape[2:]), c.unbind(1), y[:, 0].add_(0.5)
     (_, _, red), (_, green_b, green_r), (_, blue, _) = TO_RGB
     torch.add(y, cr, alpha=red / 65536, out=rgb[:, 0])
@@ -120,8 +118,9 @@ def _whole(c: Tensor, even: float, odd: float) -> Tensor:
 
 
 class Transforms(NamedTuple):
-    """The four one-dimensional transforms of a plane.  Those along the rows take two blocks at a time: 16 numbers are
-    faster than 8.
+    """The four one-dimensional transforms of a plane.
+
+    Those along the rows take two blocks at a time: 16 numbers are faster than 8.
     """
 
     rows: Tensor  # (16, 16), to be multiplied from the right, like `back_rows`

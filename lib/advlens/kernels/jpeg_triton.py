@@ -117,8 +117,8 @@ def _interpolated(y, c, out, height, width, tiles, across, NARROW: tl.constexpr,
     nn, nf = near_row * half_width + near_column, near_row * half_width + far_column
     fn, ff = far_row * half_width + near_column, far_row * half_width + far_column
     blue = c + n * 2 * half_size
-    cb, cr = _enlarged(blue, nn, nf, fn, ff, columns, inside), _enlarged(blue + half_size, nn, nf, fn, ff, columns,
-                                                                         inside)
+    cb = _enlarged(blue, nn, nf, fn, ff, columns, inside)
+    cr = _enlarged(blue + half_size, nn, nf, fn, ff, columns, inside)
     to = rows * width + columns
     luminance = tl.load(y + n * size + to, inside, 0).to(tl.int32)
     _store_rgb(out + n * 3 * size, to, size, inside, luminance, cb, cr)

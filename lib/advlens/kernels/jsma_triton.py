@@ -22,9 +22,7 @@ WARPS = {torch.float32: 4, torch.float64: 8}  # numbers twice as wide stay in re
 
 @triton.jit
 def search_rows(a, b, score, pair, n, blocks, BLOCK_P: tl.constexpr, BLOCK_Q: tl.constexpr):
-    """a, b: (N, n).  score, pair: (N, blocks), for each block of features p its best score and its best pair as p n +
-    q.
-    """
+    """a, b: (N, n).  score, pair: (N, blocks), for each block of features p the best score, and its pair as p n + q."""
     program = tl.program_id(0).to(tl.int64)
     image, block = program // blocks, (program % blocks).to(tl.int32)
     a += image * n

@@ -30,8 +30,8 @@ def update_(weights: Tensor, images: Tensor, *, p: float, k: int, delta: float, 
     if weights.dtype != torch.float32:
         raise ValueError(f"weights are {weights.dtype}; the kernel knows float32 only")
     if images.shape != (n, pixels) or not 2 <= k <= units <= MOST_UNITS or n == 0:
-        raise ValueError(f"weights {tuple(weights.shape)}, images {tuple(images.shape)}, k = {k}; the kernel knows (K, "
-                         "D) and (N, D) "
+        raise ValueError(f"weights {tuple(weights.shape)}, images {tuple(images.shape)}, k = {k}; "
+                         "the kernel knows (K, D) and (N, D) "
                          f"with N > 0 and 2 <= k <= K <= {MOST_UNITS}")
     check_runs("krotov_hopfield", images, "images are")
     if not weights.is_contiguous():

@@ -63,9 +63,7 @@ def backward(grad: Tensor, v: Tensor, weight: Tensor, to_v: bool = True,
 
 def double_backward(grad: Tensor, v: Tensor, weight: Tensor, towards_v: Tensor,
                     towards_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of <towards_v, grad_v> + <towards_weight, grad_weight> to grad, v and weight, where `backward` gave
-    grad_v and grad_weight.
-    """
+    """Gradients to grad, v and weight of <towards_v, grad_v> + <towards_weight, grad_weight>, what `backward` gave."""
     check(v, weight)
     grad, flat, towards, full = grad.to(_wide(v)), weight.flatten(1), towards_weight.flatten(1), weight.ndim == 3
     to_grad, to_v, to_flat = (torch.zeros_like(value, dtype=grad.dtype) for value in (grad, v, flat))
@@ -86,8 +84,8 @@ def check(v: Tensor, weight: Tensor) -> None:
         raise ValueError(f"v has shape {tuple(v.shape)}; give (N, n) with N >= 1 and n >= 2")
     n = v.shape[1]
     if weight.numel() == 0 or weight.shape[1:] not in ((n * (n - 1) // 2,), (n, n)):
-        raise ValueError(f"weight has shape {tuple(weight.shape)} for {n} numbers; give (out, {n * (n - 1) // 2}) or "
-                         f"(out, {n}, {n})")
+        raise ValueError(f"weight has shape {tuple(weight.shape)} for {n} numbers; "
+                         f"give (out, {n * (n - 1) // 2}) or (out, {n}, {n})")
     if v.dtype != weight.dtype or v.dtype not in (torch.bfloat16, torch.float32, torch.float64):
         raise ValueError(f"v is {v.dtype} and weight {weight.dtype}; give both as bfloat16, float32 or float64")
     if v.device != weight.device:

@@ -73,8 +73,8 @@ def _options(v: Tensor, weight: Tensor, *, narrow: bool = False) -> dict:
     outputs = min(32 if narrow else 64, max(16, triton.next_power_of_2(len(weight))))
     # Triton's interpreter would multiply the bits of bfloat16 as integers.
     dot = tl.bfloat16 if v.dtype == torch.bfloat16 and not interpreted() else tl.float32
-    return {"FULL": weight.ndim == 3, "PRECISION": PRECISION[v.dtype], "DOT": dot, "SAMPLES": SAMPLES, "PAIRS": PAIRS,
-            "OUTPUTS": outputs,
+    return {"FULL": weight.ndim == 3, "PRECISION": PRECISION[v.dtype], "DOT": dot,
+            "SAMPLES": SAMPLES, "PAIRS": PAIRS, "OUTPUTS": outputs,
             "num_warps": WARPS}
 
 
@@ -105,9 +105,9 @@ def _ends(p, n, FULL: tl.constexpr):
 def _sigmoids(v, rows, i, j, inside, n):
     """sigmoid(v_i - v_j), (SAMPLES, PAIRS) in float32."""
     at = v + rows.to(tl.int64)[:, None] * n
-    d = tl.load(at + i[None, :], mask=inside, other=0.0).to(tl.float32) - tl.load(at + j[None, :], mask=inside,
-                                                                                  other=0.0).to(tl.float32)
-    return tl.sigmoid(d)
+    v_i = tl.load(at + i[None, :], mask=inside, other=0.0).to(tl.float32)
+    v_j = tl.load(at + j[None, :], mask=inside, other=0.0).to(tl.float32)
+    return tl.sigmoid(v_i - v_j)
 
 
 @triton.jit
@@ -162,8 +162,8 @@ def _backward_v(grad, v, weight, sums, samples, n, outputs, count, FULL: tl.cons
     inside = (rows < samples)[:, None] & (m < n)[None, :]
     total = tl.zeros((SAMPLES, PAIRS), tl.float32)
     for turn in range(part, n, tl.num_programs(2)):
-        # Neighbouring m read neighbouring weights: W_km for one k, or the pairs (m, m + turn).  Only W_mk lies a row
-        # apart.
+        # Neighbouring m read neighbouring weights: W_km for one k, or the pairs (m, m + turn).
+        # Only W_mk lies a row apart.
         if FULL:
             k = m * 0 + turn
             p, mirror = m * n + k, k * n + m
