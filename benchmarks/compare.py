@@ -27,7 +27,7 @@ HEADER = (f"{'':<30}{'time [s]':>9}{'x ours':>8}   "
 
 def peer(name: str) -> ModuleType:
     """A peer library, imported in spite of what it wants at import and does not need here."""
-    data._torchvision_datasets()  # torchattacks imports torchvision
+    data.torchvision_datasets()  # torchattacks imports torchvision
     sys.modules.setdefault("visdom", ModuleType("visdom")).Visdom = None  # adv-lib: plots
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

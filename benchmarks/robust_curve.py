@@ -31,7 +31,7 @@ def ours(model, x, y):
 
 
 def theirs(model, x, y):
-    data._torchvision_datasets()  # torchattacks imports torchvision
+    data.torchvision_datasets()  # torchattacks imports torchvision
     import torchattacks
 
     torch.manual_seed(0)

@@ -116,7 +116,7 @@ def without_interpreter():
 @pytest.fixture(scope="session")
 def peer():
     """peer(name): the library, or a skip; ADVLENS_REQUIRE_PEERS=1 (set by .ci/run) makes its absence a failure."""
-    data._torchvision_datasets()  # torchattacks imports torchvision
+    data.torchvision_datasets()  # torchattacks imports torchvision
     sys.modules.setdefault("visdom", ModuleType("visdom"))  # adv-lib imports it for plots that nobody asks for here
     sys.modules["visdom"].Visdom = None
 
