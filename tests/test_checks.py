@@ -37,7 +37,7 @@ def test_every_check_that_a_master_calls_is_known():
 def test_the_solution_of_the_master_passes(master, capsys):
     cells = [c for c in jupytext.read(master).cells if c.cell_type == "code" and "nbgrader" in c.metadata]
     names = {"torch": torch} | {n: globals()[n]
-                                for n in ("attacks", "checks", "data", "evaluation", "geometry", "models")}
+                                for n in ("attacks", "checks", "data", "evaluation", "geometry", "models", "zoo")}
     for cell in cells:
         exec(cell.source, names)
     assert capsys.readouterr().out.count("ok  ") >= 4
@@ -88,17 +88,31 @@ def test_sizes(words, wrong):
     assert words in hint(checks.sizes, lambda x, adversarial: wrong(adversarial - x, x))
 
 
+@pytest.fixture(scope="module")
+def hundred():
+    """LeNet and the hundred test digits of the measurements."""
+    digits = data.load("digits", "test")[:100]
+    return zoo.pretrained("lenet", "digits"), digits.images, digits.labels
+
+
+@pytest.fixture(scope="module")
+def fgsm_share(hundred):
+    net, x, y = hundred
+    changed = evaluation.logits(net, attacks.fgsm(net, x, y, eps=0.1)).argmax(1) != evaluation.logits(net, x).argmax(1)
+    return changed.double().mean().item()
+
+
 @slips({
-    "share_noise` is not measured yet": (None, 0.55),
-    "share_fgsm` is in percent": (0.01, 55.0),
-    "share_fgsm` is the share of predictions that stay": (0.01, 0.45),
-    "did you exchange the two": (0.55, 0.01),
-    "share_noise` is in percent": (1.0, 0.55),
-    "share_noise` is the share of predictions that stay": (0.99, 0.55),
-    "share_noise` is not the share": (0.3, 0.55),
+    "share_noise` is not measured yet": lambda fgsm: (None, fgsm),
+    "share_fgsm` is in percent": lambda fgsm: (0.01, 100 * fgsm),
+    "share_fgsm` is the share of predictions that stay": lambda fgsm: (0.01, 1 - fgsm),
+    "did you exchange the two": lambda fgsm: (fgsm, 0.01),
+    "share_noise` is in percent": lambda fgsm: (1.0, fgsm),
+    "share_noise` is the share of predictions that stay": lambda fgsm: (0.99, fgsm),
+    "share_noise` is not the share": lambda fgsm: (0.3, fgsm),
 })
-def test_noise_against_fgsm(words, wrong):
-    assert words in hint(checks.noise_against_fgsm, *wrong)
+def test_noise_against_fgsm(words, wrong, fgsm_share):
+    assert words in hint(checks.noise_against_fgsm, *wrong(fgsm_share))
 
 
 # --- 01 ------------------------------------------------------------------------------
@@ -397,18 +411,28 @@ def test_pgd_as_a_guest(words, wrong):
     assert words in hint(checks.pgd, wrong)
 
 
+@pytest.fixture(scope="module")
+def restarted(hundred):
+    """The robust accuracy of the task with 1, 2 and 5 restarts."""
+    def pgd(restarts):
+        return lambda model, x, y: attacks.pgd(model, x, y, eps=0.1, steps=3, restarts=restarts,
+                                               generator=torch.Generator().manual_seed(0))
+
+    return [evaluation.robust_accuracy(*hundred, pgd(restarts)).value for restarts in (1, 2, 5)]
+
+
 @slips({
-    "`accuracy` is not measured yet": {1: 0.23, 2: None, 5: None},
-    "it needs 1, 2 and 5": {1: 0.23, 2: 0.19},
-    "in percent": {1: 23, 2: 19, 5: 17},
-    "accuracy without an attack": {1: 1.0, 2: 1.0, 5: 1.0},
-    "success of the attack": {1: 0.77, 2: 0.81, 5: 0.83},
-    "rises with more restarts": {1: 0.19, 2: 0.23, 5: 0.17},
-    "All three are the same": {1: 0.23, 2: 0.23, 5: 0.23},
-    "are not those of attacks.pgd": {1: 0.6, 2: 0.58, 5: 0.5},
+    "`accuracy` is not measured yet": lambda one, two, five: {1: one, 2: None, 5: None},
+    "it needs 1, 2 and 5": lambda one, two, five: {1: one, 2: two},
+    "in percent": lambda one, two, five: {1: 100 * one, 2: 100 * two, 5: 100 * five},
+    "accuracy without an attack": lambda *_: {1: 1.0, 2: 1.0, 5: 1.0},
+    "success of the attack": lambda one, two, five: {1: 1 - one, 2: 1 - two, 5: 1 - five},
+    "rises with more restarts": lambda one, two, five: {1: two, 2: one, 5: five},
+    "All three are the same": lambda one, two, five: {1: one, 2: one, 5: one},
+    "are not those of attacks.pgd": lambda *_: {1: 0.6, 2: 0.58, 5: 0.5},
 })
-def test_restarts(words, wrong):
-    assert words in hint(checks.restarts, wrong)
+def test_restarts(words, wrong, restarted):
+    assert words in hint(checks.restarts, wrong(*restarted))
 
 
 def test_checks_leave_the_readers_random_numbers_alone():
