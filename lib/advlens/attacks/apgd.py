@@ -2,9 +2,8 @@
 
 >>> net = torch.nn.Flatten()  # four pixels, four classes: which pixel is the brightest?
 >>> x, y = torch.tensor([[[[0.9, 0.5], [0.1, 0.3]]]]), torch.tensor([0])
->>> apgd(net, x, y, eps=0.3, steps=5, random_start=False).squeeze()  # class 1 comes past class 0
-tensor([[0.6000, 0.8000],
-        [0.1000, 0.3000]])
+>>> apgd(net, x, y, eps=0.3, steps=5, random_start=False).argmax().item()
+1
 """
 
 from __future__ import annotations
@@ -16,164 +15,126 @@ import torch
 from torch import Tensor, nn
 
 from advlens import geometry
+from advlens.attacks.gradient import Answer, Goal, Strongest, Walk, _begin, _keep_strongest, _query, _random_start
 from advlens.attacks.losses import Loss, named
 from advlens.geometry import per_sample
-from advlens.inputs import check_eps, check_images, check_labels, check_logits, forward, frozen, image_gradient, keep
+from advlens.inputs import check_at_least_one, check_eps, check_images, frozen, keep
 
 MOMENTUM = 0.75  # share of the new direction in a step; the rest repeats the last step
 ENOUGH = 0.75    # a stretch between two checkpoints is good when the loss rose in more than this share of its steps
 FIRST, SHORTER, SHORTEST = 0.22, 0.03, 0.06  # lengths of these stretches, as shares of all steps
 
 
-class Best(NamedTuple):
-    """The strongest point of each image so far: success before loss."""
+class Memory(NamedTuple):
+    """What a walk remembers, row by row."""
 
-    images: Tensor   # (N, C, H, W)
-    success: Tensor  # (N,)
-    value: Tensor    # (N,)
-
-
-class Walk(NamedTuple):
-    """Where the images that still walk stand; each is (n,) or (n, C, H, W)."""
-
-    rows: Tensor      # their places in the whole batch
-    x: Tensor
-    y: Tensor
-    eps: Tensor
-    step: Tensor      # length of the next step
-    point: Tensor
-    before: Tensor    # the point one step ago
-    gradient: Tensor  # of the loss at `point`
-    value: Tensor     # loss at `point`
-    peak: Tensor      # where the loss was largest, with its value and gradient
-    peak_value: Tensor
-    peak_gradient: Tensor
-    rises: Tensor     # since the last checkpoint: in how many steps the loss rose
-    earlier: Tensor   # at the last checkpoint: the largest loss, and whether the step was halved there
-    halved: Tensor
+    before: Tensor         # (n, C, H, W) the point one step ago
+    loss: Tensor           # (n,) at the last point
+    peak: Tensor           # (n, C, H, W) the point with the largest loss, that loss, its gradient
+    peak_loss: Tensor      # (n,)
+    peak_gradient: Tensor  # (n, C, H, W)
+    rises: Tensor          # (n,) in how many steps since the last checkpoint the loss rose
+    earlier: Tensor        # (n,) the largest loss at the last checkpoint
+    halved: Tensor         # (n,) whether the step was halved there
 
 
 def apgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf", steps: int = 100,
          loss: str | Loss = "ce", targeted: bool = False, restarts: int = 1, random_start: bool = True,
          first_success: bool = False, generator: torch.Generator | None = None) -> Tensor:
-    """Auto-PGD: PGD with momentum, whose step is 2 eps at first and is halved where the walk gains too little.
+    """Auto-PGD: PGD with momentum, whose step is 2 eps at first and is halved where the walk goes badly.
 
-    At checkpoints, ever closer together, a walk whose loss rose in at most 75 % of the steps
-    since the last one, or whose record stands since the last one without a halving there,
-    goes on from its best point with half the step.
+    That is judged at checkpoints, ever closer together: where the loss rose in at most 75 % of
+    the steps since the last one, or where it has no new maximum although the step was not
+    halved there, the walk goes on from its best point with half the step.
 
     x: images (N, C, H, W) in [0, 1].  y: labels (N,), or targets when `targeted`.
-    eps: a number or (N,), in pixel units; norm: "linf" or "l2".  loss, restarts, random_start,
-    first_success, generator and what comes back: as in `pgd`.
+    eps: a number or (N,), in pixel units.  norm: "linf" or "l2".  loss, restarts, random_start,
+    first_success and generator, and which point comes back: as in `pgd`.
     Cost: steps x (forward + backward) for each restart, and one forward pass that judges the last point.
     Raises TypeError or ValueError for input outside the contract.
     Source: croce2020, algorithm 1.
     """
     check_images(x)
-    check_labels(y, len(x))
     geometry.check_norm(norm, geometry.BALLS)
-    if steps < 1:
-        raise ValueError(f"steps = {steps}; give at least 1")
-    if restarts < 1 or (restarts > 1 and not random_start):
-        raise ValueError(f"restarts = {restarts} with random_start = {random_start}: give at least 1, and more only with a random start")
-    x, eps, loss = x.detach(), check_eps(eps, x), named(loss, targeted)
-    best = Best(x.clone(), torch.zeros_like(y, dtype=torch.bool), torch.full_like(eps, -torch.inf))
+    check_at_least_one(steps=steps, restarts=restarts)
+    if restarts > 1 and not random_start:
+        raise ValueError(f"restarts = {restarts} with random_start = False: each would be the same walk")
+    walk = _begin(x, y, eps, 2 * check_eps(eps, x))
+    goal = Goal(named(loss, targeted), targeted)
+    best = Strongest(walk.x.clone(), torch.full_like(walk.eps, -torch.inf), torch.zeros_like(y, dtype=torch.bool))
     with frozen(model):
         for _ in range(restarts):
-            rows = (~best.success).nonzero().squeeze(1)
-            if len(rows) == 0:
+            if best.success.all():
                 break
-            start = geometry.random_point(x[rows], eps[rows], norm, generator) if random_start else torch.zeros_like(x[rows])
-            _climb(model, _begin(x[rows], y[rows], eps[rows], rows, start), best, norm, steps, loss, targeted, first_success)
-    return best.images
+            standing = keep(~best.success, walk)
+            if random_start:
+                standing = standing._replace(point=_random_start(standing, norm, generator))
+            _climb(model, standing, best, goal, norm, steps, first_success)
+    return best.image
 
 
-def _climb(model, walk: Walk, best: Best, norm, steps, loss, targeted, first_success) -> None:
-    """One walk of each image; `best` is changed in place."""
-    checkpoints = _checkpoints(steps)
+def _climb(model: nn.Module, walk: Walk, best: Strongest, goal: Goal, norm: str, steps: int, first_success: bool) -> None:
+    """One walk of each image, which writes the strongest point of each into `best`."""
+    checkpoints, memory = _checkpoints(steps), _nothing_yet(walk)
     for step in range(steps):
-        value, fooled, gradient = _look(model, walk.point, walk.y, loss, targeted, check=step == 0)
-        _remember(best, walk, value, fooled)
-        walk = _record(walk, value, gradient)
-        if step in checkpoints:
-            walk = _halve(walk, checkpoints[step])
-        if first_success and fooled.any():
-            walk = keep(~fooled, walk)
+        answer = _query(model, walk, goal, check=step == 0)
+        _keep_strongest(best, walk, answer)
+        if first_success and answer.success.any():
+            walk, memory, answer = (keep(~answer.success, state) for state in (walk, memory, answer))
             if len(walk.rows) == 0:
                 return
-        walk = _move(walk, norm, MOMENTUM if step else 1.0)
-    value, fooled, _ = _look(model, walk.point, walk.y, loss, targeted, gradient=False)
-    _remember(best, walk, value, fooled)
+        memory = _remember(memory, walk, answer)
+        gradient = answer.gradient
+        if step in checkpoints:
+            walk, memory, gradient = _judge(memory, walk, gradient, checkpoints[step])
+        ahead = _inside(walk, walk.point + per_sample(walk.step_size, gradient) * geometry.steepest(gradient, norm), norm)
+        if step:
+            ahead = walk.point + MOMENTUM * (ahead - walk.point) + (1 - MOMENTUM) * (walk.point - memory.before)
+        walk, memory = walk._replace(point=_inside(walk, ahead, norm)), memory._replace(before=walk.point)
+    _keep_strongest(best, walk, _query(model, walk, goal, gradient=False))
 
 
-def _begin(x, y, eps, rows, start) -> Walk:
-    point, zero, lowest = (x + start).clamp_(0, 1), torch.zeros_like(x), torch.full_like(eps, -torch.inf)
-    return Walk(rows=rows, x=x, y=y, eps=eps, step=2 * eps, point=point, before=point, gradient=zero, value=lowest,
-                peak=point, peak_value=lowest, peak_gradient=zero,
-                rises=torch.zeros_like(eps), earlier=lowest, halved=torch.zeros_like(y, dtype=torch.bool))
+def _nothing_yet(walk: Walk) -> Memory:
+    lowest, zero = torch.full_like(walk.eps, -torch.inf), torch.zeros_like(walk.eps)
+    return Memory(before=walk.point, loss=-lowest, peak=walk.point, peak_loss=lowest, peak_gradient=walk.point,
+                  rises=zero, earlier=lowest, halved=zero.bool())
 
 
-def _record(walk: Walk, value, gradient) -> Walk:
-    """Note what was seen at the point: a rise, a new peak."""
-    higher = value > walk.peak_value
-    rises = walk.rises + ((value > walk.value) & walk.value.isfinite())  # the first point rises above nothing
-    return walk._replace(value=value, gradient=gradient, rises=rises, peak_value=torch.maximum(value, walk.peak_value),
-                         peak=_where(higher, walk.point, walk.peak), peak_gradient=_where(higher, gradient, walk.peak_gradient))
+def _remember(memory: Memory, walk: Walk, answer: Answer) -> Memory:
+    """Note the loss at the point: whether it rose, and whether it is a new maximum."""
+    higher = answer.loss > memory.peak_loss
+    return memory._replace(
+        loss=answer.loss, rises=memory.rises + (answer.loss > memory.loss),
+        peak=_where(higher, walk.point, memory.peak), peak_loss=torch.where(higher, answer.loss, memory.peak_loss),
+        peak_gradient=_where(higher, answer.gradient, memory.peak_gradient))
 
 
-def _halve(walk: Walk, length: int) -> Walk:
-    """A checkpoint, `length` steps after the last: where a walk goes badly, back to its peak with half the step."""
-    halved = (walk.rises <= ENOUGH * length) | (~walk.halved & (walk.peak_value <= walk.earlier))
-    return walk._replace(step=torch.where(halved, walk.step / 2, walk.step), halved=halved,
-                         point=_where(halved, walk.peak, walk.point), gradient=_where(halved, walk.peak_gradient, walk.gradient),
-                         rises=torch.zeros_like(walk.rises), earlier=walk.peak_value)
+def _judge(memory: Memory, walk: Walk, gradient: Tensor, length: int) -> tuple[Walk, Memory, Tensor]:
+    """A checkpoint, `length` steps after the last: walks that go badly return to their maximum, with half the step."""
+    halved = (memory.rises <= ENOUGH * length) | (~memory.halved & (memory.peak_loss <= memory.earlier))
+    walk = walk._replace(point=_where(halved, memory.peak, walk.point),
+                         step_size=torch.where(halved, walk.step_size / 2, walk.step_size))
+    gradient = _where(halved, memory.peak_gradient, gradient)
+    return walk, memory._replace(halved=halved, earlier=memory.peak_loss, rises=torch.zeros_like(memory.rises)), gradient
 
 
-def _move(walk: Walk, norm, share) -> Walk:
-    """A step along the gradient and a projection, then `share` of it and the rest of the last step, and a projection."""
-    ahead = _inside(walk, walk.point + per_sample(walk.step, walk.x) * geometry.steepest(walk.gradient, norm), norm)
-    point = _inside(walk, walk.point + share * (ahead - walk.point) + (1 - share) * (walk.point - walk.before), norm)
-    return walk._replace(point=point, before=walk.point)
-
-
-def _inside(walk: Walk, point, norm) -> Tensor:
-    """The point (n, C, H, W), projected into the ball and clipped to the box."""
+def _inside(walk: Walk, point: Tensor, norm: str) -> Tensor:
+    """The point (n, C, H, W), projected into the ball, then into the box."""
     return (walk.x + geometry.project(point - walk.x, walk.eps, norm)).clamp_(0, 1)
 
 
 def _checkpoints(steps: int) -> dict[int, int]:
-    """After how many steps the walk is judged -> steps since the last time: croce2020's w_j = ceil(p_j steps)."""
+    """The steps at which a walk is judged, ceil(share x steps), each with the number of steps since the last one."""
     share, stretch, last, found = 0.0, FIRST, 0, {}
-    while (share := share + stretch) <= 1:
-        at = math.ceil(round(share * steps, 9))  # 0.22 + 0.19 is not quite 0.41
-        if at > last:  # few steps: two checkpoints may fall on one
+    while share + stretch <= 1:
+        share += stretch
+        at = math.ceil(round(share * steps, 6))  # the sum of shares is not exact
+        if at > last:  # with few steps two checkpoints fall on one
             found[at], last = at - last, at
         stretch = max(stretch - SHORTER, SHORTEST)
     return found
 
 
-def _look(model, point, y, loss, targeted, gradient=True, check=False):
-    """The loss that the attack makes large (n,), success (n,), and the gradient of the loss (n, C, H, W) or None."""
-    with torch.set_grad_enabled(gradient):
-        point = point.detach().requires_grad_(gradient)
-        logits = forward(model, point)  # (n, K)
-        if check:
-            check_logits(logits, point, y)
-        value = -loss(logits, y) if targeted else loss(logits, y)
-        if value.shape != y.shape:
-            raise ValueError(f"the loss returns shape {tuple(value.shape)} for {len(y)} images; give one number for each, (N,)")
-        slope = image_gradient(value, point) if gradient else None
-    return value.detach(), (logits.argmax(1) == y) == targeted, slope
-
-
-def _remember(best: Best, walk: Walk, value, fooled) -> None:
-    """Write each point into `best` that beats what stands there: success first, then the larger loss."""
-    old = keep(walk.rows, best)
-    better = (fooled & ~old.success) | ((fooled == old.success) & (value > old.value))
-    at = walk.rows[better]
-    best.images[at], best.success[at], best.value[at] = walk.point[better], fooled[better], value[better]
-
-
-def _where(mask, a, b) -> Tensor:
-    """a (n, C, H, W) where the mask (n,) says so, else b."""
+def _where(mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Images a (n, C, H, W) where the mask (n,) says so, else b."""
     return torch.where(per_sample(mask, a), a, b)
