@@ -69,7 +69,7 @@ def test_stand_in_data_is_refused_and_nothing_is_overwritten(write, tmp_path):
     asks = 'from advlens import data\n'
     source = write("# %%\n" + asks +
                    "def no_network(*_):\n    raise data.DataUnavailable('no network')\n"
-                   "data._download = no_network\n"
+                   "data.real._download = no_network\n"
                    "data.load('mnist', fallback='digits')\n")
     pair = tmp_path / "98_try.ipynb"
     pair.write_text("stored before")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from advlens import geometry
-from advlens.attacks.losses import margin
-from advlens.inputs import check_eps, check_images, check_labels, check_logits, forward, frozen
+from advlens.attacks.boundary import signed_margin, succeeds
+from advlens.inputs import check_eps, check_logits, checked, forward, frozen
 
 KINDS = ("signs", "uniform")
 
@@ -31,17 +31,13 @@ def noise(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: 
     Returns, for each image, the first draw that succeeds, or else the one with the largest
     margin.  All images share the random numbers, so with a generator the result of an image
     does not depend on its neighbours.  Cost: at most `draws` forward passes an image.
-    Raises TypeError or ValueError for input outside this contract.
+    Raises TypeError or ValueError for input outside this contract.  Source: carlini2019, sec. 4.3 (a sanity check).
     """
-    check_images(x)
-    check_labels(y, len(x))
+    x = checked(x, y, draws=draws)
     geometry.check_norm(norm, geometry.BALLS)
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
-    if draws < 1:
-        raise ValueError(f"draws = {draws}; give at least 1")
     eps = check_eps(eps, x)
-    x = x.detach()
     result, strongest = x.clone(), torch.full_like(eps, -torch.inf)
     rows = torch.arange(len(x), device=x.device)  # the images that still stand
     with frozen(model), torch.no_grad():
@@ -50,21 +46,13 @@ def noise(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: 
             point = (x[rows] + d).clamp_(0, 1)
             logits = forward(model, point)
             check_logits(logits, point, y[rows])
-            value, success = score(logits, y[rows], targeted)
+            value, success = signed_margin(logits, y[rows], targeted), succeeds(logits, y[rows], targeted)
             better = success | (value > strongest[rows])
             result[rows[better]], strongest[rows[better]] = point[better], value[better]
             rows = rows[~success]
             if len(rows) == 0:
                 break
     return result
-
-
-def score(logits: Tensor, y: Tensor, targeted: bool) -> tuple[Tensor, Tensor]:
-    """The margin that an attack makes large, (N,), away from y or into y when targeted; and which images succeed,
-    (N,).
-    """
-    value = margin(logits, y)
-    return -value if targeted else value, (logits.argmax(1) == y) == targeted
 
 
 def _unit(like: Tensor, norm: str, kind: str, generator: torch.Generator | None) -> Tensor:
