@@ -31,7 +31,7 @@ def noise(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: 
     Returns, for each image, the first draw that succeeds, or else the one with the largest
     margin.  All images share the random numbers, so with a generator the result of an image
     does not depend on its neighbours.  Cost: at most `draws` forward passes an image.
-    Raises TypeError or ValueError for input outside this contract.  Source: carlini2019, sec. 4.3 (a sanity check).
+    Raises TypeError or ValueError for input outside this contract.  Source: carlini2019 (as a check of attacks).
     """
     x = checked(x, y, draws=draws)
     geometry.check_norm(norm, geometry.BALLS)
