@@ -305,7 +305,8 @@ def test_an_audit_prints_its_findings_and_says_what_to_do():
     assert (not report.passed and "misleads at least one attack" in report.verdict
             and "Do this instead." in report.verdict and "unused" not in report.verdict)
     assert lines[1].split()[:3] == ["ok", "first", "2.0%"] and lines[2].split()[:3] == ["FLAG", "second", "80.0%"]
-    assert "FLAG: all of it above 5%" in lines[0] and "success at eps = 0.1, n = 50: margin 80%" in lines[3]
+    assert lines[1].endswith("2.0% (95 %: 0.4% to 10.5%, n = 50)")
+    assert "FLAG: all of it above 5%" in lines[0] and "success at eps = 0.1: margin 80%" in lines[3]
     clean = Audit((good,), {}, 0.1)
     assert (clean.passed and "No sign of a masked gradient" in clean.verdict
             and "no proof of robustness" in clean.verdict)

@@ -67,13 +67,10 @@ class Audit(NamedTuple):
                           "to be believed.", *reasons])
 
     def __str__(self) -> str:
-        row = "{:<5}{:<33}{:>7}   {}".format
-        lines = [row("ok" if f.passed else "FLAG", f.name, f"{f.share.value:.1%}",
-                     f"{f.share.low:.1%} to {f.share.high:.1%}") for f in self.findings]
+        head = f"     share of images where (FLAG: all of it above {self.findings[0].threshold:.0%})"
+        lines = [f"{'ok' if f.passed else 'FLAG':<5}{f.name:<35}{f.share}" for f in self.findings]
         attacks = ", ".join(f"{name} {share.value:.0%}" for name, share in self.success.items())
-        n, threshold = self.findings[0].share.n, self.findings[0].threshold
-        head = row("", "share of images where", "", f"95 % interval; FLAG: all of it above {threshold:.0%}")
-        return "\n".join([head, *lines, f"success at eps = {self.eps:.3g}, n = {n}: {attacks}", self.verdict])
+        return "\n".join([head, *lines, f"success at eps = {self.eps:.3g}: {attacks}", self.verdict])
 
 
 # diagnostic -> what it means when it flags many images, and what to do next
@@ -125,9 +122,8 @@ def audit(model: Model, x: Tensor | Dataset, y: Tensor | None = None, *, eps: fl
     if eps is None:
         eps = median_eps(model, x, y)
     success, flagged = examine(model, x, y, eps, other, steps, seed)
-    shares = {name: rate(images) for name, images in flagged.items()}
-    findings = tuple(Finding(name, share, tolerance, share.low <= tolerance, ADVICE[name]) for name,
-                     share in shares.items())
+    findings = tuple(Finding(name, share := rate(images), tolerance, share.low <= tolerance, ADVICE[name])
+                     for name, images in flagged.items())
     return Audit(findings, {name: rate(images) for name, images in success.items()}, eps)
 
 
@@ -225,11 +221,10 @@ def median_eps(model: Model, x: Tensor, y: Tensor) -> float:
     Where it fools none, or all, two attacks cannot be told apart.
     """
     net = Connected(model)
-    with warnings.catch_warnings():
+    with frozen(net), warnings.catch_warnings():
         warnings.simplefilter("ignore", geometry.ZeroGradientWarning)
         for eps in (2 ** (k / 2) / 255 for k in range(15)):
             adversarial = pgd(net, x, y, eps=eps, steps=10, loss="margin", random_start=False, first_success=True)
-            with frozen(net):
-                if fooled(net, adversarial, y).float().mean() >= 0.5:
-                    break
+            if fooled(net, adversarial, y).float().mean() >= 0.5:
+                break
     return eps

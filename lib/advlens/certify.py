@@ -92,8 +92,7 @@ def _gaps(model: nn.Module, box: Box, y: Tensor) -> Tensor:
     lower, upper = _through(nn.Sequential(*body), box)  # (N, F)
     weight = factor * last.weight.to(lower.dtype)  # (K, F)
     weight = weight - weight[y, None]  # (N, K, F): z_j - z_y as a linear layer of its own, one for each image
-    through = lambda w, inputs: torch.einsum("nkf,nf->nk", w, inputs)
-    gaps = through(weight, (lower + upper) / 2) + through(weight.abs(), (upper - lower) / 2)
+    _, gaps = _weighed(weight, lower, upper, lambda inputs, w: torch.einsum("nkf,nf->nk", w, inputs))
     if last.bias is None:
         return gaps
     bias = factor * last.bias.to(lower.dtype)  # (K,)
@@ -128,10 +127,6 @@ def _identity_block(block, lower, upper):
     return torch.relu(lower + low), torch.relu(upper + high)
 
 
-def _unchanged(layer, lower, upper):
-    return lower, upper
-
-
 def _monotone(layer, lower, upper):
     """Each output grows with all of its inputs, or falls with all of them."""
     state = {name: value.to(lower.dtype) for name, value in [*layer.named_parameters(), *layer.named_buffers()]}
@@ -142,8 +137,14 @@ def _sorted(a, b):
     return torch.minimum(a, b), torch.maximum(a, b)
 
 
+def _weighed(weight, lower, upper, through=F.linear):
+    """The centre goes through the weights, the radius through their absolute values (gowal2018, sec. 3)."""
+    centre, radius = through((lower + upper) / 2, weight), through((upper - lower) / 2, weight.abs())
+    return centre - radius, centre + radius
+
+
 def _affine(layer, lower, upper):
-    """The centre goes through the layer, the radius through the absolute weights (gowal2018, sec. 3)."""
+    """A linear layer or a convolution: as `_weighed`, with its bias."""
     state = {name: value.to(lower.dtype) for name, value in layer.named_parameters()}
     spread = {name: value.abs() if name == "weight" else torch.zeros_like(value) for name, value in state.items()}
     centre = functional_call(layer, state, (lower + upper) / 2)
@@ -170,10 +171,9 @@ def _angular(layer, lower, upper):
     near = torch.where((lower < 0) & (upper > 0), 0.0, torch.minimum(lower.abs(), upper.abs()))
     shortest, longest = (a.norm(dim=-1, keepdim=True) * weight.norm(dim=1) + layer.c
                          for a in (near, torch.maximum(lower.abs(), upper.abs())))  # (..., out)
-    centre, radius = F.linear((lower + upper) / 2, weight), F.linear((upper - lower) / 2, weight.abs())
     shortest = shortest.clamp_min(torch.finfo(lower.dtype).tiny)  # c = 0, and a box around the origin
-    low = torch.minimum((centre - radius) / shortest, (centre - radius) / longest)
-    high = torch.maximum((centre + radius) / shortest, (centre + radius) / longest)
+    low, high = _weighed(weight, lower, upper)  # of w.a
+    low, high = torch.minimum(low / shortest, low / longest), torch.maximum(high / shortest, high / longest)
     return low.clamp_min(-1) + bias, high.clamp_max(1) + bias
 
 
@@ -181,16 +181,15 @@ def _pairwise(layer, lower, upper):
     """Bounds of v_i - v_j, through the sigmoid, then as a linear layer of the pairs."""
     n, weight = layer.in_features, layer.weight.to(lower.dtype).flatten(1)  # (out, pairs)
     i, j = (torch.arange(n).repeat_interleave(n), torch.arange(n).repeat(n)) if layer.full else pairwise.pairs(n)
-    low = torch.sigmoid(lower[..., i] - upper[..., j])  # (..., pairs)
-    high = torch.sigmoid(upper[..., i] - lower[..., j])
-    centre, radius = F.linear((low + high) / 2, weight), F.linear((high - low) / 2, weight.abs())
+    low, high = lower[..., i] - upper[..., j], upper[..., i] - lower[..., j]  # (..., pairs)
+    low, high = _weighed(weight, torch.sigmoid(low), torch.sigmoid(high))
     bias = 0.0 if layer.bias is None else layer.bias.to(weight)
-    return centre - radius + bias, centre + radius + bias
+    return low + bias, high + bias
 
 
 RULES: dict[type, Callable[..., Box]] = {
     nn.Sequential: _sequential, IdentityBlock: _identity_block,
-    **dict.fromkeys((nn.Identity, nn.Dropout), _unchanged),
+    **dict.fromkeys((nn.Identity, nn.Dropout), lambda layer, lower, upper: (lower, upper)),
     **dict.fromkeys((Normalize, Scale, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d,
                      nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, RePU, ElasticSigmoid), _monotone),
     **dict.fromkeys((nn.Linear, nn.Conv2d), _affine),

@@ -88,10 +88,9 @@ class Paired(NamedTuple):
     p: float
 
     def __str__(self) -> str:
-        return (f"Of {self.n:,} images only the first holds {self.only_a:,}, only the second {self.only_b:,}: a "
-                "difference of "
-                f"{self.difference:+.1%} (95 %: {self.low:+.1%} to {self.high:+.1%}; exact McNemar test: p = "
-                f"{self.p:.2g}).")
+        return (f"Of {self.n:,} images only the first holds {self.only_a:,}, only the second {self.only_b:,}: "
+                f"a difference of {self.difference:+.1%} (95 %: {self.low:+.1%} to {self.high:+.1%}; "
+                f"exact McNemar test: p = {self.p:.2g}).")
 
 
 class Seeds(NamedTuple):
@@ -139,16 +138,16 @@ def paired(a: Tensor, b: Tensor) -> Paired:
 
     for name, given in (("a", a), ("b", b)):
         if not isinstance(given, Tensor) or given.dtype != torch.bool:
-            raise TypeError(f"{name} is {given.dtype if isinstance(given, Tensor) else type(given).__name__}; give a "
-                            "bool tensor (N,)")
+            raise TypeError(f"{name} is {given.dtype if isinstance(given, Tensor) else type(given).__name__}; "
+                            "give a bool tensor (N,)")
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
         raise ValueError(f"a and b have shapes {tuple(a.shape)} and {tuple(b.shape)}; give (N,) for the same images, "
                          "at least one")
     b = b.to(a.device)
     only_a, only_b, n = int((a & ~b).sum()), int((b & ~a).sum()), len(a)
-    p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-    return Paired(n, only_a, only_b, (only_a - only_b) / n, -_upper(only_b, only_a, n), _upper(only_a, only_b, n),
-                  float(p))
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    low, high = -_upper(only_b, only_a, n), _upper(only_a, only_b, n)
+    return Paired(n, only_a, only_b, (only_a - only_b) / n, low, high, p)
 
 
 def _upper(only_a: int, only_b: int, n: int) -> float:

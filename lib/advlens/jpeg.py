@@ -82,12 +82,9 @@ def compress(images: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor
             coded[i] = Image.open(file)
         return coded
 
-    if images[0, 0].numel() < THREADED:
-        coded = there_and_back(pixels)
-    else:  # Pillow lets other threads run while it codes
-        with ThreadPoolExecutor() as pool:
-            coded = np.concatenate(list(pool.map(there_and_back,
-                                                 np.array_split(pixels, min(len(pixels), os.cpu_count() or 1)))))
+    threads = 1 if images[0, 0].numel() < THREADED else min(len(pixels), os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:  # Pillow lets other threads run while it codes
+        coded = np.concatenate([*pool.map(there_and_back, np.array_split(pixels, threads))])
     return torch.from_numpy(coded).view(levels.shape).permute(0, 3, 1, 2).to(images).div(255).contiguous()
 
 

@@ -66,20 +66,29 @@ def MnistResNet(classes: int = 10) -> nn.Sequential:
     )
 
 
-def CifarNet(classes: int = 10, dropout: float = 0.1) -> nn.Sequential:
-    """Three blocks of two convolutions with batch normalisation, for 32x32 RGB images.
+def _three_blocks(classes: int, dropouts: tuple[float, float], *, normalised: bool) -> nn.Sequential:
+    """Three blocks of two convolutions and two dense layers, for 32x32 RGB images.
 
-    552,362 numbers, 551,466 of them trainable.  Source: unam2021, app. A.
+    dropouts: after each pooling, and before the last layer.
     """
     layers: list[nn.Module] = [Normalize(*CIFAR10_PIXELS)]
     width = 3
     for channels in (32, 64, 128):
         for _ in range(2):
-            layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(channels)]
+            layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU()]
+            layers += [nn.BatchNorm2d(channels)] if normalised else []
             width = channels
-        layers += [nn.MaxPool2d(2), nn.Dropout(dropout)]
+        layers += [nn.MaxPool2d(2), nn.Dropout(dropouts[0])]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, 128), nn.ReLU(),
-                         nn.Dropout(2 * dropout), nn.Linear(128, classes))
+                         nn.Dropout(dropouts[1]), nn.Linear(128, classes))
+
+
+def CifarNet(classes: int = 10, dropout: float = 0.1) -> nn.Sequential:
+    """Three blocks of two convolutions with batch normalisation, for 32x32 RGB images.
+
+    552,362 numbers, 551,466 of them trainable.  Source: unam2021, app. A.
+    """
+    return _three_blocks(classes, (dropout, 2 * dropout), normalised=True)
 
 
 def VggBlocks(classes: int = 10, dropout: float = 0.2) -> nn.Sequential:
@@ -87,15 +96,7 @@ def VggBlocks(classes: int = 10, dropout: float = 0.2) -> nn.Sequential:
 
     He initialisation, dropout after each pooling.  Source: marinelli.
     """
-    layers: list[nn.Module] = [Normalize(*CIFAR10_PIXELS)]
-    width = 3
-    for channels in (32, 64, 128):
-        for _ in range(2):
-            layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU()]
-            width = channels
-        layers += [nn.MaxPool2d(2), nn.Dropout(dropout)]
-    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(2048, 128), nn.ReLU(),
-                        nn.Dropout(dropout), nn.Linear(128, classes))
+    net = _three_blocks(classes, (dropout, dropout), normalised=False)
     for layer in net:
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

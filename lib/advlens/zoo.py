@@ -82,12 +82,12 @@ def count(model: nn.Module) -> dict[str, int]:
 
 
 def _image_shape(model: nn.Module) -> tuple[int, int, int]:
-    channels = {layer.mean.numel() for layer in model.modules() if isinstance(layer, Normalize)}
-    known = {1: (1, 28, 28), 3: (3, 32, 32)}
-    if len(channels) != 1 or not channels <= set(known):
-        raise ValueError("the model has no layer Normalize for grey or RGB images that tells their shape; "
-                         "give image_shape=(C, H, W)")
-    return known[channels.pop()]
+    told = {layer.mean.numel() for layer in model.modules() if isinstance(layer, Normalize)}
+    for channels, side in ((1, 28), (3, 32)):
+        if told == {channels}:
+            return channels, side, side
+    raise ValueError("the model has no layer Normalize for grey or RGB images that tells their shape; "
+                     "give image_shape=(C, H, W)")
 
 
 @torch.no_grad()
@@ -99,23 +99,20 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -
     """
     shape = image_shape or _image_shape(model)
     device = next((t.device for t in (*model.parameters(), *model.buffers())), None)
-    rows: list[tuple[str, str, str]] = []
+    rows = [("layer", "output", "numbers")]
 
-    def note(name):
-        def hook(module, inputs, output):
-            own = count(module)["total"]
-            rows.append((name, "x".join(map(str, output.shape[1:])), f"{own:,}" if own else "-"))
-        return hook
+    def note(layer, inputs, output):
+        own = count(layer)["total"]
+        rows.append((type(layer).__name__, "x".join(map(str, output.shape[1:])), f"{own:,}" if own else "-"))
 
-    hooks = [layer.register_forward_hook(note(type(layer).__name__)) for layer in model.children()]
+    hooks = [layer.register_forward_hook(note) for layer in model.children()]
     try:
         with frozen(model):
             model(torch.zeros(1, *shape, device=device))
     finally:
         for hook in hooks:
             hook.remove()
-    total = count(model)
     line = "-" * 46
-    body = [f"{name:<20}{shape:>14}{number:>12}" for name, shape, number in rows]
-    foot = [f"{key:<20}{value:>26,}" for key, value in total.items()]
-    return "\n".join([f"{'layer':<20}{'output':>14}{'numbers':>12}", line, *body, line, *foot])
+    head, *body = (f"{name:<20}{output:>14}{number:>12}" for name, output, number in rows)
+    foot = [f"{key:<20}{value:>26,}" for key, value in count(model).items()]
+    return "\n".join([head, line, *body, line, *foot])
