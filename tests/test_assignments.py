@@ -223,8 +223,9 @@ def test_who_ignores_the_interrupt_is_stopped_as_a_whole(tmp_path):
     assert "it ran longer" in (tmp_path / "out" / "feedback" / "stubborn.html").read_text()
 
 
-@pytest.mark.parametrize("master", [m for m in MASTERS if m.stem != SHEET], ids=lambda p: p.stem)
+@pytest.mark.parametrize("master", MASTERS[-1:], ids=lambda p: p.stem)
 def test_the_own_solution_gets_full_marks(master, tmp_path):
+    """One sheet: test_checks runs the solutions and hidden tests of all, without nbgrader."""
     hand_in(tmp_path / "in", "master.ipynb", grading.read_master(master))
     row, = grading.grade(master.stem, tmp_path / "in", tmp_path / "out", exercises_folder=EXERCISES)
     assert row.total == row.max > 0, row.message
