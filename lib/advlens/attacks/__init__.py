@@ -13,7 +13,9 @@ from advlens.attacks.lbfgs import lbfgs
 from advlens.attacks.noise import noise
 from advlens.attacks.one_pixel import one_pixel, one_pixel_exhaustive
 from advlens.attacks.square import square
+from advlens.attacks.strongest import felled_by, strongest
 from advlens.attacks.universal import mask_image
 
-__all__ = ["BPDA", "EOT", "apgd", "bim", "carlini_wagner", "ddn", "deepfool", "fgm", "fgsm", "fmn", "hop_skip_jump",
-           "jsma", "lbfgs", "mask_image", "noise", "one_pixel", "one_pixel_exhaustive", "pgd", "square"]
+__all__ = ["BPDA", "EOT", "apgd", "bim", "carlini_wagner", "ddn", "deepfool", "felled_by", "fgm", "fgsm", "fmn",
+           "hop_skip_jump", "jsma", "lbfgs", "mask_image", "noise", "one_pixel", "one_pixel_exhaustive", "pgd", "square",
+           "strongest"]
