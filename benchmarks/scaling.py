@@ -23,7 +23,8 @@ EPS = (0.05, 0.1, 0.15, 0.2)
 
 def left(net: str, eps: float) -> dict:
     attack = partial(attacks.pgd, eps=eps, steps=40, generator=torch.Generator().manual_seed(0))
-    return evaluation.robust_accuracy(zoo.pretrained(net, "digits"), data.load("digits", "test"), attack=attack)._asdict()
+    model, test = zoo.pretrained(net, "digits"), data.load("digits", "test")
+    return evaluation.robust_accuracy(model, test, attack=attack)._asdict()
 
 
 RECORDS = {"scaling": Grid(left, [{"net": net, "eps": eps} for eps in EPS for net in ("lenet", "fully_connected")],
@@ -44,7 +45,8 @@ def table() -> str:
     rounds = [(timed(1), timed(2)) for _ in range(2)]
     assert all(one[1] == two[1] for one, two in rounds), "the numbers depend on the number of workers"
     one, two = (min(seconds) for seconds in zip(*((a[0], b[0]) for a, b in rounds)))
-    return "\n".join([f"| grid of {len(RECORDS['scaling'].points)} points, {joblib.cpu_count()} cores | seconds | times as fast |", "|---|---|---|",
+    cores, points = joblib.cpu_count(), len(RECORDS["scaling"].points)
+    return "\n".join([f"| grid of {points} points, {cores} cores | seconds | times as fast |", "|---|---|---|",
                       f"| 1 worker | {one:.1f} | 1.00 |", f"| 2 workers | {two:.1f} | {one / two:.2f} |"])
 
 

@@ -288,7 +288,7 @@ def test_the_curve_starts_clean_never_rises_and_reaches_zero(lenet, some):
     assert curve.eps == EPS and curve.n == 80
     assert curve.accuracy[0] == pytest.approx(clean) and curve.accuracy[-1] == 0
     assert all(a >= b for a, b in zip(curve.accuracy, curve.accuracy[1:]))
-    assert all(l <= a <= h for a, l, h in zip(curve.accuracy, curve.low, curve.high))
+    assert all(low <= a <= high for a, low, high in zip(curve.accuracy, curve.low, curve.high))
 
 
 def test_the_curve_equals_separate_runs_of_a_deterministic_attack(lenet, some):

@@ -39,8 +39,8 @@ def strike(eps, seed):
     moved = attack(net, some.images, some.labels)
     torch.manual_seed(seed)  # as training does; another point in the same process must not come between
     time.sleep(0.02)
-    return {"left": evaluation.robust_accuracy(net, some, attack=attack), "sum": evaluation.logits(net, moved).sum().item(),
-            "drawn": torch.rand(()).item()}
+    return {"left": evaluation.robust_accuracy(net, some, attack=attack),
+            "sum": evaluation.logits(net, moved).sum().item(), "drawn": torch.rand(()).item()}
 
 
 POINTS = [{"eps": eps, "seed": seed} for eps in (0.05, 0.1) for seed in (0, 1, 2)]
