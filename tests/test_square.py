@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from advlens.attacks.square import _bump, _exchange, _share, _Walk, square
 from advlens.evaluation import evaluate, logits, passes
 from nets import After
 
+module = sys.modules["advlens.attacks.square"]  # `advlens.attacks.square` itself is the function
 seeded = lambda seed=0: torch.Generator().manual_seed(seed)
 both = pytest.mark.parametrize("norm, eps", [("linf", 0.1), ("l2", 1.0)])
 
@@ -55,8 +57,7 @@ def test_a_linear_model_is_climbed(norm, eps, share):
 @pytest.mark.parametrize("targeted", [False, True])
 def test_more_queries_of_one_schedule_are_never_weaker(norm, eps, targeted, case, monkeypatch):
     """Each point is kept only where the margin rises."""
-    monkeypatch.setattr("advlens.attacks.square._share", lambda query,
-                        queries: 0.2)  # so that a longer search begins as a shorter one
+    monkeypatch.setattr(module, "_share", lambda query, queries: 0.2)  # so that a longer search begins as a shorter one
     net, x, y = case
     y = (y + 1) % 5 if targeted else y
     value = [(log_odds if targeted else margin)(logits(net,
@@ -133,7 +134,7 @@ def test_an_exchange_empties_one_square_and_fills_another_up_to_eps(monkeypatch)
     best = x + 0.01 * torch.randn(x.shape, generator=seeded(), dtype=torch.float64)
     to, away = (..., slice(0, 3), slice(0, 3)), (..., slice(5, 8), slice(4, 7))
     windows = iter([to, away])
-    monkeypatch.setattr("advlens.attacks.square._window", lambda *a: next(windows))
+    monkeypatch.setattr(module, "_window", lambda *a: next(windows))
     eps = torch.tensor([0.2, 0.3], dtype=torch.float64)
     walk = _Walk(torch.arange(2), x, torch.zeros(2, dtype=torch.int64), geometry.per_sample(eps, x), best,
                  torch.zeros(2))

@@ -11,6 +11,7 @@ function works per sample: no image sees its neighbours in the batch.
 from __future__ import annotations
 
 import warnings
+from typing import Callable
 
 import torch
 from torch import Tensor
@@ -78,12 +79,17 @@ def random_point(like: Tensor, eps: Tensor, p: str, generator: torch.Generator |
     """
     check_norm(p, BALLS)
     eps = per_sample(eps, like)
-    device = generator.device if generator is not None else like.device
     if p == "linf":
-        return (torch.rand(like.shape, generator=generator, device=device).to(like) * 2 - 1) * eps
-    direction = torch.randn(like.shape, generator=generator, device=device).to(like)
-    radius = torch.rand(len(like), generator=generator, device=device).to(like) ** (1 / like[0].numel())
+        return (draw(torch.rand, like.shape, like=like, generator=generator) * 2 - 1) * eps
+    direction = draw(torch.randn, like.shape, like=like, generator=generator)
+    radius = draw(torch.rand, len(like), like=like, generator=generator) ** (1 / like[0].numel())
     return direction * (per_sample(radius, like) * eps / per_sample(norm(direction, "l2"), like))
+
+
+def draw(kind: Callable[..., Tensor], *size, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Random numbers, such as torch.rand(*size), in the type and on the device of `like`, whatever the generator's."""
+    device = like.device if generator is None else generator.device
+    return kind(*size, generator=generator, device=device).to(like)
 
 
 def per_sample(value: Tensor, like: Tensor) -> Tensor:

@@ -123,6 +123,14 @@ def check_at_least_one(**counts: int) -> None:
             raise ValueError(f"{name} = {count}; give at least 1")
 
 
+def checked(x: Tensor, y: Tensor, **counts: int) -> Tensor:
+    """The images without their graph.  Raise unless x are images, y their labels, and each named count at least 1."""
+    check_images(x)
+    check_labels(y, len(x))
+    check_at_least_one(**counts)
+    return x.detach()
+
+
 Rows = TypeVar("Rows", bound=tuple)
 
 

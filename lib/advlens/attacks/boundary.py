@@ -25,8 +25,7 @@ SHORTEST = {"l2": 1e-3, "linf": 1e-4}
 DUAL = {"l2": "l2", "linf": "l1"}  # in which norm the gradient says how fast the margin can grow
 
 
-def query(model: nn.Module, point: Tensor, value: Callable[[Tensor], Tensor],
-          gradient: bool = True) -> tuple[Tensor, Tensor | None]:
+def query(model, point: Tensor, value: Callable, gradient: bool = True) -> tuple[Tensor, Tensor | None]:
     """Logits (N, K) at the images, and the gradient (N, C, H, W) of value(logits) (N,) there, or None.
 
     Raises ValueError when the gradient is not finite.
@@ -34,15 +33,29 @@ def query(model: nn.Module, point: Tensor, value: Callable[[Tensor], Tensor],
     with torch.set_grad_enabled(gradient):
         point = point.detach().requires_grad_(gradient)
         logits = forward(model, point)
-        slope = image_gradient(value(logits), point) if gradient else None
-    if gradient:
-        check_finite(slope)
+        if not gradient:
+            return logits, None
+        slope = image_gradient(value(logits), point)
+    check_finite(slope)
     return logits.detach(), slope
 
 
 def signed_margin(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
     """How far beyond the boundary, (N,): away from y, or into y when targeted.  Positive is success."""
     return -margin(logits, y) if targeted else margin(logits, y)
+
+
+def succeeds(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
+    """Which images do what the attack is asked for, (N,): leave the class y, or enter it when targeted."""
+    return (logits.argmax(1) == y) == targeted
+
+
+def standing(model: nn.Module, x: Tensor, y: Tensor, targeted: bool) -> Tensor:
+    """The rows (n,) of the clean images that do not succeed yet.  Raises when the logits do not fit x and y."""
+    with torch.no_grad():
+        logits = forward(model, x)
+    check_logits(logits, x, y)
+    return (~succeeds(logits, y, targeted)).nonzero().squeeze(1)
 
 
 def violation(logits: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> Tensor:
@@ -63,16 +76,21 @@ def linear_distance(logits: Tensor, gradient: Tensor, y: Tensor, targeted: bool,
     return distance.clamp_min(SHORTEST[p])
 
 
-def start(model: nn.Module, x: Tensor, y: Tensor, targeted: bool,
-          confidence: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def keep_shorter(best: Tensor, shortest: Tensor, rows: Tensor, point: Tensor, size: Tensor) -> None:
+    """Write points (n, C, H, W) into these rows of `best`, and their sizes (n,) into `shortest`, where that is less."""
+    less = size < shortest[rows]
+    best[rows[less]], shortest[rows[less]] = point[less], size[less]
+
+
+def start(model, x: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (N, K) at clean images, the gradient of the margin there (N, C, H, W), and which do not succeed yet, (n,).
 
     Raises ValueError when the logits do not fit x and y.
     """
-    def checked(logits):
+    def value(logits):
         check_logits(logits, x, y)
         return signed_margin(logits, y, targeted)
 
-    logits, gradient = query(model, x, checked)
-    already = ((logits.argmax(1) == y) == targeted) & (signed_margin(logits, y, targeted) >= confidence)
+    logits, gradient = query(model, x, value)
+    already = succeeds(logits, y, targeted) & (signed_margin(logits, y, targeted) >= confidence)
     return logits, gradient, (~already).nonzero().squeeze(1)

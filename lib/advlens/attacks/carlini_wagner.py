@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
-from advlens.attacks.boundary import linear_distance, query, signed_margin, start, violation
+from advlens.attacks.boundary import keep_shorter, linear_distance, query, signed_margin, start, violation
 from advlens.geometry import norm, per_sample, warn_zero_gradient
-from advlens.inputs import check_amount, check_at_least_one, check_images, check_labels, frozen, keep
+from advlens.inputs import check_amount, checked, frozen, keep
 
 FACTOR = 10.0        # how far c moves while only one side of its bracket is known
 ENOUGH = 0.005       # an image whose norm a successful search shortens by a smaller share is done
@@ -74,12 +74,9 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
     steps the result is as short.
     Source: carlini2017, sec. V; unam2021, 2.2.1.
     """
-    check_images(x)
-    check_labels(y, len(x))
+    x = checked(x, y, steps=steps, searches=searches)
     check_amount(confidence, "confidence")
     check_amount(learning_rate, "learning_rate", above_zero=True)
-    check_at_least_one(steps=steps, searches=searches)
-    x = x.detach()
     result, shortest = x.clone(), x.new_full((len(x),), torch.inf)
     with frozen(model):
         problem, rows = _first_problem(model, x, y, learning_rate, confidence, targeted)
@@ -95,16 +92,14 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
             low[rows], high[rows] = torch.where(found, low[rows], c), torch.where(found, c, high[rows])
             problem.c[rows] = _next(low[rows], high[rows])
 
-            shorter = size < shortest[rows]
             converged = found & ~(size < (1 - ENOUGH) * shortest[rows])
-            result[rows[shorter]], shortest[rows[shorter]] = point[shorter], size[shorter]
+            keep_shorter(result, shortest, rows, point, size)
             problem.known[rows] |= found
             rows = rows[~converged & (problem.c[rows] < ceiling[rows])]
     return result
 
 
-def _first_problem(model, x: Tensor, y: Tensor, learning_rate: float, confidence: float,
-                   targeted: bool) -> tuple[Problem, Tensor]:
+def _first_problem(model, x: Tensor, y: Tensor, learning_rate, confidence, targeted) -> tuple[Problem, Tensor]:
     """The first search of every image, and the rows (n,) that have to search."""
     logits, gradient, rows = start(model, x, y, targeted, confidence)
     distance = linear_distance(logits, gradient, y, targeted, confidence)  # (N,)
@@ -133,11 +128,9 @@ def _search(model, problem: Problem, confidence: float, steps: int, targeted: bo
         at = _adam(at, problem, step, steps)
         point = problem.x + at.d
         logits, gradient = query(model, point, lambda z: signed_margin(z, problem.y, targeted), step < steps - 1)
-        lack, size = violation(logits, problem.y, targeted, confidence), vector_norm(at.d, dim=(1, 2, 3))
-        at = at._replace(violation=lack, gradient=gradient)
-
-        shorter = (lack < 0) & (size < shortest[at.rows])
-        best[at.rows[shorter]], shortest[at.rows[shorter]] = point[shorter], size[shorter]
+        at = at._replace(violation=violation(logits, problem.y, targeted, confidence), gradient=gradient)
+        size = torch.where(at.violation < 0, vector_norm(at.d, dim=(1, 2, 3)), torch.inf)
+        keep_shorter(best, shortest, at.rows, point, size)
         if step == steps // 2 < steps - 1 and (hopeless := problem.known & (shortest[at.rows] == torch.inf)).any():
             problem, at = keep(~hopeless, problem), keep(~hopeless, at)
             if len(at.rows) == 0:

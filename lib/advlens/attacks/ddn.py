@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
 from advlens import geometry
-from advlens.attacks.boundary import linear_distance, query, spread, start, violation
+from advlens.attacks.boundary import keep_shorter, linear_distance, query, spread, start, violation
 from advlens.attacks.losses import TINY, log_odds
 from advlens.geometry import per_sample, steepest
-from advlens.inputs import check_at_least_one, check_images, check_labels, frozen, keep
+from advlens.inputs import checked, frozen, keep
 
 # The spread of the rescaled logits in the first steps.  It grows as the steps fade: at first the loss
 # sees all classes, in the end the nearest one.
@@ -52,14 +52,11 @@ def ddn(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 100, gamma: floa
 
 def decoupled(model: nn.Module, x: Tensor, y: Tensor, *, norm: str, steps: int, gamma: float, targeted: bool) -> Tensor:
     """The shortest success met, (N, C, H, W), in one of the norms of `geometry.BALLS`: what `ddn` and `fmn` share."""
-    check_images(x)
-    check_labels(y, len(x))
+    x = checked(x, y, steps=steps)
     geometry.check_norm(norm, geometry.BALLS)
-    check_at_least_one(steps=steps)
     if not 0 < gamma < 1:
         raise ValueError(f"gamma = {gamma}; give a number between 0 and 1: "
                          "the share by which the norm shrinks or grows in a step")
-    x = x.detach()
     result = x.clone()
     with frozen(model):
         logits, gradient, rows = start(model, x, y, targeted)
@@ -85,6 +82,7 @@ def _walk(model, walk: Walk, norm: str, steps: int, gamma: float, targeted: bool
     x, y, length, sharpen, gradient = walk
     sharpen, sign = sharpen[:, None], -1 if targeted else 1
     shortest, best, d = torch.full_like(length, torch.inf), x.clone(), torch.zeros_like(x)
+    rows = torch.arange(len(x), device=x.device)
     longest = geometry.norm(torch.maximum(x, 1 - x), norm)  # (n,), to the far corner of the box
     length = torch.minimum(length, longest)
     for step in range(steps):
@@ -95,8 +93,7 @@ def _walk(model, walk: Walk, norm: str, steps: int, gamma: float, targeted: bool
         logits, gradient = query(model, point, lambda z: sign * log_odds(sharpen / fade * z, y), step < steps - 1)
 
         success, size = violation(logits, y, targeted) < 0, vector_norm(d, ORDER[norm], dim=(1, 2, 3))  # (n,), (n,)
-        shorter = success & (size < shortest)
-        best[shorter], shortest[shorter] = point[shorter], size[shorter]
+        keep_shorter(best, shortest, rows, point, torch.where(success, size, torch.inf))
         length = torch.minimum(length * torch.where(success, 1 - fade * gamma, 1 + fade * gamma), longest)
     return best
 

@@ -15,16 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from advlens.geometry import check_finite, norm, per_sample, warn_zero_gradient
-from advlens.inputs import (
-    check_amount,
-    check_at_least_one,
-    check_images,
-    check_labels,
-    check_logits,
-    forward,
-    frozen,
-    image_gradient,
-)
+from advlens.inputs import check_amount, check_logits, checked, forward, frozen, image_gradient
 
 # Added to each step, in pixel units: a relative overshoot alone shrinks with the step, and where
 # the box cuts the step off, the walk would approach the boundary for ever and never cross it.
@@ -47,19 +38,14 @@ def deepfool(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 50, oversho
     Raises TypeError or ValueError for input outside the contract.
     Source: moosavi2016, algorithm 2.
     """
-    check_images(x)
-    check_labels(y, len(x))
+    x = checked(x, y, steps=steps)
     check_amount(overshoot, "overshoot")
-    check_at_least_one(steps=steps)
-    x = x.detach()
     result, point = x.clone(), x
     rows = torch.arange(len(x), device=x.device)  # where those that walk stand in `result`
-    slopes = None
-
     with frozen(model):
-        for _ in range(steps):
+        for step in range(steps):
             image, logits = _leaf(model, point)  # (n, C, H, W), (n, c)
-            if slopes is None:
+            if step == 0:
                 check_logits(logits, x, y)
                 slopes = torch.full_like(logits, torch.inf, requires_grad=False)
             fooled = logits.argmax(1) != y
@@ -69,8 +55,8 @@ def deepfool(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 50, oversho
             warn_zero_gradient(int((~fooled & ~walks).sum()), len(x), "they stay as they are")
             if not walks.any():
                 return result
-            step = (1 + overshoot) * (distance + BEYOND)  # (n,)
-            point = (point + per_sample(step, x) * direction).clamp_(0, 1)
+            length = (1 + overshoot) * (distance + BEYOND)  # (n,)
+            point = (point + per_sample(length, x) * direction).clamp_(0, 1)
             point, y, rows, slopes = (t[walks] for t in (point, y, rows, slopes))
         with torch.no_grad():
             fooled = forward(model, point).argmax(1) != y

@@ -14,18 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from advlens import geometry
+from advlens.attacks.boundary import succeeds
 from advlens.attacks.losses import Loss, named
-from advlens.inputs import (
-    check_at_least_one,
-    check_eps,
-    check_images,
-    check_labels,
-    check_logits,
-    forward,
-    frozen,
-    image_gradient,
-    keep,
-)
+from advlens.inputs import check_eps, check_logits, checked, forward, frozen, image_gradient, keep
 
 
 class Goal(NamedTuple):
@@ -90,10 +81,8 @@ def bim(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
 
     step_size: by default eps / steps, as far as the ball's edge.  Source: kurakin2017.
     """
-    check_images(x)
-    check_at_least_one(steps=steps)
-    if step_size is None:
-        step_size = check_eps(eps, x) / steps
+    x = checked(x, y, steps=steps)
+    step_size = check_eps(eps, x) / steps if step_size is None else step_size
     return pgd(model, x, y, eps=eps, norm=norm, steps=steps, step_size=step_size, random_start=False, loss=loss,
                targeted=targeted)
 
@@ -115,9 +104,8 @@ def pgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
     each restart, and one forward pass that judges the last point.
     Raises TypeError or ValueError for input outside the contract.  Source: madry2018.
     """
-    check_images(x)
+    x = checked(x, y, steps=steps, restarts=restarts)
     geometry.check_norm(norm, geometry.BALLS)
-    check_at_least_one(steps=steps, restarts=restarts)
     if restarts > 1 and not random_start:
         raise ValueError(f"restarts = {restarts} with random_start = False: each would be the same walk")
     walk = _begin(x, y, eps, 2.5 * check_eps(eps, x) / steps if step_size is None else step_size)
@@ -138,9 +126,7 @@ def pgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
 
 def _begin(x: Tensor, y: Tensor, eps: float | Tensor, step_size: float | Tensor) -> Walk:
     """Every image at its clean pixels."""
-    check_images(x)
-    check_labels(y, len(x))
-    x = x.detach()
+    x = checked(x, y)
     return Walk(torch.arange(len(x), device=x.device), x, y, x, check_eps(eps, x), check_eps(step_size, x, "step_size"))
 
 
@@ -188,8 +174,7 @@ def _query(model: nn.Module, walk: Walk, goal: Goal, gradient: bool = True, chec
             raise ValueError(f"the loss returns shape {tuple(loss.shape)} for {len(walk.y)} images; "
                              "give one number for each, (N,)")
         slope = image_gradient(loss, point) if gradient else None
-    hit = logits.argmax(1) == walk.y
-    return Answer(loss.detach(), hit if goal.targeted else ~hit, slope)
+    return Answer(loss.detach(), succeeds(logits, walk.y, goal.targeted), slope)
 
 
 def _keep_strongest(best: Strongest, walk: Walk, answer: Answer) -> None:

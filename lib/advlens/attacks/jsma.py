@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from advlens.geometry import check_finite, warn_zero_gradient
-from advlens.inputs import check_images, check_labels, check_logits, forward, frozen, image_gradient
+from advlens.inputs import check_labels, check_logits, checked, forward, frozen, image_gradient
 from advlens.kernels import implementation
 
 EDGE = 0.01  # a feature so near to the edge has arrived: scans are full of 253 and 254, on which a step is wasted
@@ -38,8 +38,7 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
     Raises TypeError or ValueError for input outside this contract.
     Source: papernot2016, algorithms 2 and 3.
     """
-    check_images(x)
-    check_labels(y, len(x))
+    x = checked(x, y)
     check_labels(target, len(x), "target")
     if (target == y).any():
         raise ValueError(f"target equals the label in row {(target == y).nonzero()[0].item()}; "
@@ -48,7 +47,6 @@ def jsma(model: nn.Module, x: Tensor, y: Tensor, *, target: Tensor, theta: float
         raise ValueError(f"theta = {theta}; give a step in [-1, 1] that is not 0")
     if not 0 < gamma <= 1:
         raise ValueError(f"gamma = {gamma}; give a share of the features in (0, 1]")
-    x = x.detach()
     result = x.clone()
     rows = torch.arange(len(x), device=x.device)  # where the images that still walk stand in `result`
     steps = int(gamma * x[0].numel() / 2 + 1e-6)  # 0.29 of 100 is 28.999999999999996

@@ -13,10 +13,10 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
-from advlens.attacks.boundary import query, violation
-from advlens.attacks.losses import cross_entropy
+from advlens.attacks.boundary import keep_shorter, query, standing, violation
+from advlens.attacks.losses import cross_entropy, others
 from advlens.geometry import norm, per_sample, warn_zero_gradient
-from advlens.inputs import check_at_least_one, check_images, check_labels, check_logits, frozen
+from advlens.inputs import checked, frozen
 
 # objective(points (n, D), rows (n,)) -> values (n,), gradients (n, D): the functions `rows`, each at its own point.
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -46,23 +46,18 @@ def lbfgs(model: nn.Module, x: Tensor, y: Tensor, *, searches: int = 12, steps: 
     Cost: at most searches x (1 + steps) x (F + B) when each step's first length will do.
     Raises TypeError or ValueError for input outside the contract.  Source: szegedy2014, sec. 4.1.
     """
-    check_images(x)
-    check_labels(y, len(x))
-    check_at_least_one(searches=searches, steps=steps)
-    x = x.detach()
+    x = checked(x, y, searches=searches, steps=steps)
+    result = x.clone()
     with frozen(model):
-        logits, _ = query(model, x, torch.sum, gradient=False)
-        check_logits(logits, x, y)
-        result, size = x.clone(), torch.full_like(logits[:, 0], torch.inf)  # size: L2 norm of the best success so far
-        rows = ((logits.argmax(1) == y) != targeted).nonzero().squeeze(1)
+        rows = standing(model, x, y, targeted)
         if len(rows):
-            result[rows], size[rows] = _search(model, x[rows], y[rows], searches, steps, targeted)
+            result[rows] = _search(model, x[rows], y[rows], searches, steps, targeted)
     return result
 
 
-def _search(model, x, y, searches, steps, targeted) -> tuple[Tensor, Tensor]:
+def _search(model, x, y, searches, steps, targeted) -> Tensor:
     """Each image searches its own c: by tens, then between the largest that succeeds and the smallest that fails."""
-    result, size = x.clone(), x.new_full((len(x),), torch.inf)
+    result, size = x.clone(), x.new_full((len(x),), torch.inf)  # size: L2 norm of the best success so far
     c, succeeds, fails = torch.ones_like(size), torch.zeros_like(size), torch.full_like(size, torch.inf)
 
     def objective(points, rows):
@@ -70,8 +65,7 @@ def _search(model, x, y, searches, steps, targeted) -> tuple[Tensor, Tensor]:
         loss, slope, hit = _query(model, image, y[rows], targeted)
         r = image - x[rows]
         length = norm(r, "l2")
-        nearer = hit & (length < size[rows])
-        result[rows[nearer]], size[rows[nearer]] = image[nearer], length[nearer]
+        keep_shorter(result, size, rows, image, torch.where(hit, length, torch.inf))
         return c[rows] * length**2 + loss, (2 * per_sample(c[rows], r) * r + slope).flatten(1)
 
     for _ in range(searches):
@@ -80,7 +74,7 @@ def _search(model, x, y, searches, steps, targeted) -> tuple[Tensor, Tensor]:
         hit = violation(query(model, end, torch.sum, gradient=False)[0], y, targeted) < 0
         succeeds, fails = torch.where(hit, c, succeeds), torch.where(hit, fails, c)
         c = torch.where(fails.isinf(), 10 * succeeds, torch.where(succeeds == 0, fails / 10, (succeeds * fails).sqrt()))
-    return result, size
+    return result
 
 
 def _query(model, image, y, targeted) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,7 +90,7 @@ def _loss(logits, y, targeted) -> Tensor:
     """-log of the probability (N,) of the target, or of all classes but y."""
     if targeted:
         return cross_entropy(logits, y)
-    return logits.logsumexp(1) - logits.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+    return logits.logsumexp(1) - others(logits, y).logsumexp(1)
 
 
 def minimise(objective: Objective, start: Tensor, steps: int, flat: float = 1e-5) -> Tensor:

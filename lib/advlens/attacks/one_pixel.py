@@ -14,8 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from advlens.attacks.losses import margin
-from advlens.inputs import check_at_least_one, check_images, check_labels, check_logits, forward, frozen
+from advlens.attacks.boundary import signed_margin, standing
+from advlens.geometry import draw
+from advlens.inputs import checked, forward, frozen
 
 STEP = 0.5  # su2019's F: the share of the difference of two parents that is added to a third
 
@@ -39,7 +40,7 @@ def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, popula
     an image, no backward.
     Raises TypeError or ValueError for input outside this contract.  Source: su2019, sec. III.
     """
-    _check(x, y, batch_size)
+    x = checked(x, y, batch_size=batch_size)
     channels, height, width = x.shape[1:]
     if not 1 <= pixels <= height * width:
         raise ValueError(f"pixels = {pixels}; give 1 to {height * width}, "
@@ -48,27 +49,28 @@ def one_pixel(model: nn.Module, x: Tensor, y: Tensor, *, pixels: int = 1, popula
         raise ValueError(f"population = {population}; give at least 4, a parent and three others")
     if generations < 0:
         raise ValueError(f"generations = {generations}; give 0, the first population only, or more")
-    x = x.detach()
     result = x.clone()
     with frozen(model), torch.no_grad():
-        rows = _standing(model, x, y, targeted, batch_size)  # where the images that still stand are in `result`
+        rows = standing(model, x, y, targeted)  # where the images that still stand are in `result`
         x, y = x[rows], y[rows]
         genes = _first_population((population, pixels, 2 + channels), generator).to(x).expand(len(x), -1, -1, -1)
-        fitness = _population_fitness(model, x, y, genes, targeted, batch_size)  # (M, population)
+        child, fitness = genes, x.new_full((len(x), population), -torch.inf)
         for generation in range(generations + 1):
+            if generation:
+                # The order of a population means nothing: shuffle it, and each is challenged by the three behind it.
+                order = draw(torch.randperm, population, like=rows, generator=generator)
+                genes, fitness = genes[:, order], fitness[:, order]
+                child = _children(genes)
+            image = torch.arange(len(x), device=x.device).repeat_interleave(population)
+            value = _fitness(model, x, y, image, child.flatten(0, 1), targeted, batch_size).view(fitness.shape)
+            better = value > fitness
+            genes, fitness = torch.where(better[..., None, None], child, genes), torch.where(better, value, fitness)
             value, best = fitness.max(1)
             fooled = value > 0
             result[rows[fooled]] = _paint(x[fooled], genes[fooled, best[fooled]])
             x, y, rows, genes, fitness = (t[~fooled] for t in (x, y, rows, genes, fitness))
-            if generation == generations or len(x) == 0:
+            if len(x) == 0:
                 break
-            # The order of a population means nothing: shuffle it, and each is challenged by the three behind it.
-            order = torch.randperm(population, generator=generator, device=_home(generator)).to(x.device)
-            genes, fitness = genes[:, order], fitness[:, order]
-            child = _children(genes)
-            value = _population_fitness(model, x, y, child, targeted, batch_size)
-            better = value > fitness
-            genes, fitness = torch.where(better[..., None, None], child, genes), torch.where(better, value, fitness)
     return result
 
 
@@ -86,14 +88,12 @@ def one_pixel_exhaustive(model: nn.Module, x: Tensor, y: Tensor, *, values: Tens
     than the evolution, and nothing is missed.
     Raises TypeError or ValueError for input outside this contract.  Source: su2019, sec. III.
     """
-    _check(x, y, batch_size)
-    values = _palette(values, x)
-    x = x.detach()
-    result = x.clone()
+    x = checked(x, y, batch_size=batch_size)
+    values, result = _palette(values, x), x.clone()
     # The middle of each pixel, in units of the image: (H W, 2).
     middles = torch.cartesian_prod(*((torch.arange(side).to(x) + 0.5) / side for side in x.shape[2:]))
     with frozen(model), torch.no_grad():
-        rows = _standing(model, x, y, targeted, batch_size)
+        rows = standing(model, x, y, targeted)
         x, y = x[rows], y[rows]
         for colour in values:
             genes = torch.cat([middles, colour.expand(len(middles), -1)], 1)[:, None]  # (H W, 1, 2 + C)
@@ -110,8 +110,9 @@ def one_pixel_exhaustive(model: nn.Module, x: Tensor, y: Tensor, *, values: Tens
 
 def _first_population(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     """Genes (population, pixels, 2 + C): row and column in [0, 1) of the image, then the colour in [0, 1]."""
-    place = torch.rand(*shape[:-1], 2, generator=generator, device=_home(generator))
-    colour = torch.randn(*shape[:-1], shape[-1] - 2, generator=generator, device=_home(generator))
+    single = torch.empty(0)  # the same numbers for images of every precision
+    place = draw(torch.rand, *shape[:-1], 2, like=single, generator=generator)
+    colour = draw(torch.randn, *shape[:-1], shape[-1] - 2, like=single, generator=generator)
     return torch.cat([place, (0.5 + 0.5 * colour).clamp(0, 1)], -1)
 
 
@@ -119,11 +120,6 @@ def _children(genes: Tensor) -> Tensor:
     """r1 + 0.5 (r2 - r3) of the three behind each, (M, P, pixels, 2 + C); places go round the edge, colours stop."""
     child = genes.roll(1, 1) + STEP * (genes.roll(2, 1) - genes.roll(3, 1))
     return torch.cat([child[..., :2] % 1, child[..., 2:].clamp(0, 1)], -1)
-
-
-def _home(generator: torch.Generator | None) -> torch.device:
-    """Where random numbers are drawn."""
-    return torch.device("cpu") if generator is None else generator.device
 
 
 def _paint(x: Tensor, genes: Tensor) -> Tensor:
@@ -142,36 +138,16 @@ def _fitness(model, x: Tensor, y: Tensor, image: Tensor, genes: Tensor, targeted
     values = x.new_empty(len(image))
     for start in range(0, len(image), batch_size):
         part = slice(start, start + batch_size)
-        values[part] = margin(forward(model, _paint(x[image[part]], genes[part])), y[image[part]])
-    return -values if targeted else values
-
-
-def _population_fitness(model, x: Tensor, y: Tensor, genes: Tensor, targeted: bool, batch_size: int) -> Tensor:
-    """As `_fitness`, (M, P), for P candidates of each image: genes (M, P, pixels, 2 + C)."""
-    image = torch.arange(len(x), device=x.device).repeat_interleave(genes.shape[1])
-    return _fitness(model, x, y, image, genes.flatten(0, 1), targeted, batch_size).view(genes.shape[:2])
-
-
-def _standing(model, x: Tensor, y: Tensor, targeted: bool, batch_size: int) -> Tensor:
-    """The rows of the images that are still to be fooled."""
-    logits = torch.cat([forward(model, part) for part in x.split(batch_size)])
-    check_logits(logits, x, y)
-    hit = logits.argmax(1) == y
-    return (~hit if targeted else hit).nonzero().squeeze(1)
-
-
-def _check(x: Tensor, y: Tensor, batch_size: int) -> None:
-    check_images(x)
-    check_labels(y, len(x))
-    check_at_least_one(batch_size=batch_size)
+        logits = forward(model, _paint(x[image[part]], genes[part]))
+        values[part] = signed_margin(logits, y[image[part]], targeted)
+    return values
 
 
 def _palette(values: Tensor | None, x: Tensor) -> Tensor:
     """The colours (V, C) to try."""
     channels = x.shape[1]
     if values is None:
-        corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * channels)
-        return corners.reshape(-1, channels).to(x)
+        return torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * channels).reshape(-1, channels).to(x)
     if not isinstance(values, Tensor) or values.ndim != 2 or values.shape[1] != channels or len(values) == 0:
         given = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(f"values is {given}; give a palette (V, {channels}), one row a colour, at least one")

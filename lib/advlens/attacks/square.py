@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from advlens import geometry
-from advlens.attacks.losses import log_odds
-from advlens.attacks.noise import score
-from advlens.inputs import check_eps, check_images, check_labels, check_logits, forward, frozen, keep
+from advlens.attacks.boundary import standing, succeeds
+from advlens.attacks.losses import log_odds, margin
+from advlens.geometry import draw, per_sample
+from advlens.inputs import check_eps, checked, forward, frozen, keep
 
 SHARE = 0.8  # of the pixels in the first square, the source's p
 HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # after these of 10,000 queries the share is halved
@@ -52,37 +53,28 @@ def square(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm:
     opposite signs, and the squares of "l2" begin as large as those of "linf" and shrink after the source's own counts
     (its 0.1 of the pixels, and a schedule scaled to few queries, are soon too small for small images).
     """
-    check_images(x)
-    check_labels(y, len(x))
+    x = checked(x, y, queries=queries)
     geometry.check_norm(norm, geometry.BALLS)
-    eps = check_eps(eps, x)
-    if queries < 1:
-        raise ValueError(f"queries = {queries}; give at least 1")
-    x = x.detach()
-    result = x.clone()
+    eps, result = check_eps(eps, x), x.clone()
     start, propose = (_stripes, _square) if norm == "linf" else (_bumps, _exchange)
     with frozen(model), torch.no_grad():
-        logits = forward(model, x)
-        check_logits(logits, x, y)
-        rows = (~score(logits, y, targeted)[1]).nonzero().squeeze(1)
-        x = x[rows]
-        walk = _Walk(rows, x, y[rows], geometry.per_sample(eps[rows], x), x, torch.full_like(eps[rows], -torch.inf))
+        rows = standing(model, x, y, targeted)
+        walk = keep(rows, _Walk(torch.arange(len(x), device=x.device), x, y, per_sample(eps, x), x,
+                                torch.full_like(eps, -torch.inf)))
         for query in range(queries):
             if len(walk.rows) == 0:
                 break
-            point = propose(walk, _share(query - 1, queries if norm == "linf" else 10_000),
-                            generator) if query else start(walk, generator)
+            share = _share(query - 1, queries if norm == "linf" else 10_000)
+            point = propose(walk, share, generator) if query else start(walk, generator)
             logits = forward(model, point)
-            value, success = score(logits, walk.y, targeted)
-            if targeted:  # ranks as the cross-entropy of the source: not only the class in front counts
-                value = -log_odds(logits, walk.y)
+            # To a target it ranks as the cross-entropy of the source does: not only the class in front counts.
+            value = -log_odds(logits, walk.y) if targeted else margin(logits, walk.y)
+            success = succeeds(logits, walk.y, targeted)
             better = success | (value > walk.value)
-            best = torch.where(geometry.per_sample(better, point), point, walk.best)
-            walk = walk._replace(best=best, value=torch.where(better, value, walk.value))
+            walk.value[better] = value[better]
+            result[walk.rows[better]] = walk.best[better] = point[better]
             if success.any():
-                result[walk.rows[success]] = best[success]
                 walk = keep(~success, walk)
-        result[walk.rows] = walk.best
     return result
 
 
@@ -107,7 +99,7 @@ def _square(walk: _Walk, share: float, generator) -> Tensor:
     patch, opposite = ((x + s * walk.eps).clamp_(0, 1) for s in (signs, -signs))  # (n, C, side, side)
     same = (patch == best).flatten(1).all(1)
     point = walk.best.clone()
-    point[window] = torch.where(geometry.per_sample(same, x), opposite, patch)
+    point[window] = torch.where(per_sample(same, x), opposite, patch)
     return point
 
 
@@ -165,21 +157,16 @@ def _terraces(height: int, width: int, like: Tensor) -> Tensor:
 
 def _window(like: Tensor, side: int, generator) -> tuple[slice | type(Ellipsis), ...]:
     """A random square inside the images, as an index."""
-    top, left = (int(torch.randint(length - side + 1, (), generator=generator, device=_home(generator)))
+    top, left = (int(draw(torch.randint, length - side + 1, (), like=like, generator=generator))
                  for length in like.shape[2:])
     return ..., slice(top, top + side), slice(left, left + side)
 
 
 def _signs(shape: tuple[int, ...], like: Tensor, generator) -> Tensor:
     """+1 or -1, shared by all images."""
-    return (torch.randint(0, 2, shape, generator=generator, device=_home(generator)) * 2 - 1).to(like)
+    return draw(torch.randint, 0, 2, shape, like=like, generator=generator) * 2 - 1
 
 
 def _squares(d: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The sum of squares over these dimensions, which stay with length 1."""
     return d.square().sum(dims, keepdim=True)
-
-
-def _home(generator: torch.Generator | None) -> torch.device:
-    """Where random numbers are drawn."""
-    return torch.device("cpu") if generator is None else generator.device

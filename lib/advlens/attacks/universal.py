@@ -17,8 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from advlens.attacks.boundary import query
 from advlens.attacks.losses import margin
-from advlens.inputs import check_amount, check_at_least_one, check_logits, forward, frozen, image_gradient
+from advlens.geometry import draw
+from advlens.inputs import check_amount, check_at_least_one, check_logits, frozen
 
 
 class MaskImage(NamedTuple):
@@ -55,38 +57,30 @@ def mask_image(model: nn.Module, masks: Tensor, *, channels: int = 3, steps: int
     check_at_least_one(channels=channels)
     if steps < 0:
         raise ValueError(f"steps = {steps}; give 0, the random image itself, or more")
-    device = masks.device
-    at = generator.device if generator is not None else device
-    image = torch.rand(1, channels, *masks.shape[1:], generator=generator, device=at).to(device)  # (1, C, H, W)
-    seen, classes = ~masks[:, None], torch.arange(len(masks), device=device)  # (K, 1, H, W), (K,)
+    seen, classes = ~masks[:, None], torch.arange(len(masks), device=masks.device)  # (K, 1, H, W), (K,)
+    single = torch.empty(0, device=masks.device)
+    image = draw(torch.rand, 1, channels, *masks.shape[1:], like=single, generator=generator)  # (1, C, H, W)
     best, most, lowest, losses, moves = image, -1, math.inf, [], 0
+    loss = lambda logits: F.cross_entropy(logits, classes)
+
+    def checked_loss(logits):
+        if logits.ndim == 2 and logits.shape[1] < len(classes):
+            raise ValueError(f"{len(classes)} masks, but the model has {logits.shape[1]} classes: "
+                             "give at most one mask for each")
+        check_logits(logits, seen, classes)
+        return loss(logits)
+
     with frozen(model):
         for step in range(steps + 1):
-            logits, loss, slope = _query(model, image, seen, classes, check=step == 0)
-            losses.append(loss)
+            logits, slope = query(lambda image: model(image * seen), image, loss if step else checked_loss)
+            losses.append(loss(logits).item())
             holding = int((logits.argmax(1) == classes).sum())
-            if (holding, -loss) > (most, -lowest):
-                best, most, lowest, moves, at_best = image, holding, loss, step, logits
+            if (holding, -losses[-1]) > (most, -lowest):
+                best, most, lowest, moves, at_best = image, holding, losses[-1], step, logits
             if holding == len(masks):
                 break
             image = (image - learning_rate * slope).clamp_(0, 1)
     return MaskImage(best, at_best.argmax(1) == classes, -margin(at_best, classes), losses, moves)
-
-
-def _query(model, image, seen, classes, check):
-    """Logits under every mask (K, classes), their mean cross-entropy, and its gradient (1, C, H, W)."""
-    with torch.enable_grad():
-        image = image.detach().requires_grad_()
-        views = image * seen  # (K, C, H, W)
-        logits = forward(model, views)
-        if check:
-            if logits.ndim == 2 and logits.shape[1] < len(classes):
-                raise ValueError(f"{len(classes)} masks, but the model has {logits.shape[1]} classes: "
-                                 "give at most one mask for each")
-            check_logits(logits, views, classes)
-        loss = F.cross_entropy(logits, classes)
-        slope = image_gradient(loss, image)
-    return logits.detach(), loss.item(), slope
 
 
 def squares(count: int, height: int, width: int | None = None) -> Tensor:
