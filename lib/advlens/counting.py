@@ -120,7 +120,8 @@ def _paint(polygons: list[list[tuple[int, int]]], side: int) -> Tensor:
 
 
 def _boxes(polygons: list[list[tuple[int, int]]]) -> Tensor:
-    boxes = [(min(xs), min(ys), max(xs) + 1, max(ys) + 1) for xs, ys in (zip(*corners) for corners in polygons)]
+    """The boxes (k, 4) around k sets of points (x, y)."""
+    boxes = [(min(xs), min(ys), max(xs) + 1, max(ys) + 1) for xs, ys in (zip(*points) for points in polygons)]
     return torch.tensor(boxes, dtype=torch.int64).view(-1, 4)
 
 
@@ -211,7 +212,7 @@ def detect(net: nn.Module, x: Tensor, *, threshold: float | str = "auto") -> lis
         left = forward(net, x).flatten(1).sum(1).round()  # (N,): objects still to be found
     if not torch.isfinite(left).all():
         raise ValueError("the net returns counts that are not finite")
-    x, boxes = x.clone(), [[] for _ in x]
+    x, objects = x.clone(), [[] for _ in x]
     while len(rows := (left >= 1).nonzero().squeeze(1)):
         seen = saliency.magnitude(saliency.gradient(net, x[rows]))  # (R, H, W)
         alive = seen.flatten(1).amax(1) > 0  # a last ReLU at 0 says that nothing is left
@@ -226,10 +227,10 @@ def detect(net: nn.Module, x: Tensor, *, threshold: float | str = "auto") -> lis
             if not x[image, :, found].any():
                 left[image] = 0
                 continue
-            boxes[image].append(_around(found))
+            objects[image].append(found.nonzero().flip(1).tolist())  # (x, y)
             x[image, :, found] = 0
             left[image] -= 1
-    return [torch.tensor(found, dtype=torch.int64).view(-1, 4) for found in boxes]
+    return [_boxes(found) for found in objects]
 
 
 def _between(values: Tensor) -> float:
@@ -241,12 +242,6 @@ def _between(values: Tensor) -> float:
     flat = values.detach().double().cpu().flatten()
     ends = [[flat.min().item()], [flat.max().item()]]
     return KMeans(2, init=ends, n_init=1).fit(flat[:, None].numpy()).cluster_centers_.mean().item()
-
-
-def _around(mask: Tensor) -> tuple[int, int, int, int]:
-    """The box around the True pixels of (H, W)."""
-    rows, columns = mask.nonzero().unbind(1)
-    return columns.min().item(), rows.min().item(), columns.max().item() + 1, rows.max().item() + 1
 
 
 def precision_recall(found: list[Tensor], truth: list[Tensor], *, overlap: float = 0.5) -> tuple[float, float]:

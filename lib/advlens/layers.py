@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlens import kernels
+from advlens.inputs import check_at_least_one
 from advlens.kernels import pairwise
 
 
@@ -87,7 +88,7 @@ class Angular(nn.Module):
     def __init__(self, in_features: int, out_features: int, *, c: float = 1e-3,
                  generator: torch.Generator | None = None):
         super().__init__()
-        _check_sizes(in_features=in_features, out_features=out_features)
+        check_at_least_one(in_features=in_features, out_features=out_features)
         if not 0 <= c < float("inf"):
             raise ValueError(f"c = {c}; give a finite number, at least 0")
         self.c = c
@@ -116,7 +117,7 @@ class BatchRenorm(nn.Module):
     def __init__(self, features: int, *, r_max: float = 3.0, d_max: float = 5.0, warmup: int = 5000,
                  momentum: float = 0.01, eps: float = 1e-5):
         super().__init__()
-        _check_sizes(features=features, warmup=warmup)
+        check_at_least_one(features=features, warmup=warmup)
         if r_max < 1 or d_max < 0:
             raise ValueError(f"r_max = {r_max}, d_max = {d_max}; give r_max >= 1 and d_max >= 0")
         self.r_max, self.d_max, self.warmup, self.momentum, self.eps = r_max, d_max, warmup, momentum, eps
@@ -175,7 +176,7 @@ class PairwiseDifference(nn.Module):
     def __init__(self, in_features: int, out_features: int, *, full: bool = False, bias: bool = True,
                  generator: torch.Generator | None = None):
         super().__init__()
-        _check_sizes(out_features=out_features)
+        check_at_least_one(out_features=out_features)
         if in_features < 2:
             raise ValueError(f"{in_features} number(s) have no pair; give at least 2")
         n, pairs = in_features, in_features * (in_features - 1) // 2
@@ -203,7 +204,7 @@ class PatchPairwiseDifference(PairwiseDifference):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int | None = None, *,
                  full: bool = False, bias: bool = True, generator: torch.Generator | None = None):
         stride = kernel_size if stride is None else stride
-        _check_sizes(in_channels=in_channels, kernel_size=kernel_size, stride=stride)
+        check_at_least_one(in_channels=in_channels, kernel_size=kernel_size, stride=stride)
         super().__init__(in_channels * kernel_size ** 2, out_channels, full=full, bias=bias, generator=generator)
         self.in_channels, self.kernel_size, self.stride = in_channels, kernel_size, stride
 
@@ -294,12 +295,6 @@ def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator | 
 def _channels(values: Tensor, x: Tensor) -> Tensor:
     """(C,) -> (C, 1, 1) where x is a batch of images."""
     return values.view(-1, *[1] * (x.ndim - 2))
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} = {value}; give at least 1")
 
 
 def _check_features(x: Tensor, features: int) -> None:

@@ -19,7 +19,7 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
-from advlens.inputs import forward, frozen
+from advlens.inputs import check_at_least_one, forward, frozen
 
 
 def frequencies(height: int, width: int) -> Tensor:
@@ -71,8 +71,7 @@ def transfer_function(net: nn.Module, shape: tuple[int, int, int], *, contrast: 
     _check(shape, contrast)
     if not isinstance(phases, int) or phases < 3:
         raise ValueError(f"phases = {phases!r}; give a whole number from 3: fewer do not average over a period")
-    if batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size}; give at least 1")
+    check_at_least_one(batch_size=batch_size)
     which, where = _pairs(*shape[1:])
     frequency = frequencies(*shape[1:]).flatten(0, 1)[which].repeat_interleave(phases, 0)  # (F * phases, 2)
     phase = (2 * math.pi * torch.arange(phases) / phases).repeat(len(which))

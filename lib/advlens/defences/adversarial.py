@@ -161,17 +161,15 @@ class watch:
             raise ValueError(f"steps = {self.steps}; give at least 2: one step is what the net may have overfitted to")
 
     def __call__(self, model: nn.Module, history: History) -> dict[str, float]:
-        device = next(model.parameters()).device
-        x, y = self.held_out.images.to(device), self.held_out.labels.to(device)
+        fgsm = partial(attacks.fgsm, eps=self.eps)
         pgd = partial(attacks.pgd, eps=self.eps, steps=self.steps, first_success=True,
                       generator=torch.Generator().manual_seed(0))
-        seen = {"fgsm": robust_accuracy(model, x, y, partial(attacks.fgsm, eps=self.eps)).value,
-                "pgd": robust_accuracy(model, x, y, pgd).value}
+        seen = {name: robust_accuracy(model, self.held_out, attack=attack).value
+                for name, attack in (("fgsm", fgsm), ("pgd", pgd))}
         if collapse([*history.watched, seen]) == len(history.watched):
             warnings.warn(f"catastrophic overfitting in epoch {len(history.watched) + 1}: accuracy under PGD fell to "
                           f"{seen['pgd']:.1%} while FGSM leaves {seen['fgsm']:.1%}. Take more steps, a smaller "
-                          "step_size or an earlier epoch.",
-                          CatastrophicOverfittingWarning, stacklevel=3)
+                          "step_size or an earlier epoch.", CatastrophicOverfittingWarning, stacklevel=3)
         return seen
 
 

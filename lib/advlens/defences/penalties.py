@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from weakref import WeakSet
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advlens.inputs import check_amount
 from advlens.saliency import is_piecewise_linear
@@ -48,9 +48,12 @@ class gradient_magnitude:  # lower case, as all objectives: it is used as a func
         check_amount(self.weight, "weight")
 
     def __call__(self, model, x, y, loss, generator):
-        if model not in self._seen:
-            self._seen.add(model)
-            _warn_without_curvature(model, x)
+        if model not in self._seen and is_piecewise_linear(model, x):
+            warnings.warn(f"the logits of {type(model).__name__} have no second derivative on these images (ReLU, max "
+                          "pooling): the penalty flattens the linear regions that the training images lie in, through "
+                          "the weights, and sees nothing of how the slope changes beside them. Smooth activations such "
+                          "as nn.Softplus bring those terms back.", NoCurvatureWarning, stacklevel=4)  # fit's caller
+        self._seen.add(model)
         x = x.detach().requires_grad_()
         value, logits = plain(model, x, y, loss, generator)
         return value + self.weight * input_gradient(value, x).flatten(1).norm(dim=1).mean(), logits
@@ -63,12 +66,3 @@ def input_gradient(value: Tensor, x: Tensor) -> Tensor:
     the gradient holds what each does to the others as well.
     """
     return torch.autograd.grad(len(x) * value, x, create_graph=True)[0]
-
-
-def _warn_without_curvature(model: nn.Module, x: Tensor) -> None:
-    if is_piecewise_linear(model, x):
-        warnings.warn(f"the logits of {type(model).__name__} have no second derivative on these images (ReLU, max "
-                      "pooling): the penalty flattens the linear regions that the training images lie in, through the "
-                      "weights, and sees nothing of how the slope changes beside them. Smooth activations such as "
-                      "nn.Softplus bring those terms back.",
-                      NoCurvatureWarning, stacklevel=5)  # whoever called `fit`

@@ -69,25 +69,13 @@ class Plan(NamedTuple):
         return self.objective.at(epoch) if hasattr(self.objective, "at") else self.objective
 
 
-def fit(
-    model: nn.Module,
-    train: Dataset,
-    *,
-    epochs: int,
-    validation: Dataset | None = None,
-    optimizer: Callable = torch.optim.Adam,
-    learning_rate: float | Callable[[float], float] = 1e-3,
-    batch_size: int = 128,
-    loss: Loss = F.cross_entropy,
-    objective: Objective = plain,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-    watch: Callable[[nn.Module, History], dict[str, float]] | None = None,
-    patience: int | None = None,
-    seed: int = 0,
-    bfloat16: bool = False,
-    checkpoint: str | os.PathLike | None = None,
-    progress: bool = True,
-) -> History:
+def fit(model: nn.Module, train: Dataset, *, epochs: int, validation: Dataset | None = None,
+        optimizer: Callable = torch.optim.Adam, learning_rate: float | Callable[[float], float] = 1e-3,
+        batch_size: int = 128, loss: Loss = F.cross_entropy, objective: Objective = plain,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        watch: Callable[[nn.Module, History], dict[str, float]] | None = None, patience: int | None = None,
+        seed: int = 0, bfloat16: bool = False, checkpoint: str | os.PathLike | None = None,
+        progress: bool = True) -> History:
     """Train `model` in place and return its History.
 
     learning_rate: a number, or a function of the epoch (a float that grows within an
