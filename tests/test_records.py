@@ -45,7 +45,7 @@ def test_provenance_says_how_to_measure_again(made):
     assert {"python", "advlens", "torch", "numpy"} <= set(made["versions"])
     assert made["versions"]["torch"] == torch.__version__ and made["versions"]["python"] == platform.python_version()
     assert made["date"] == datetime.date.today().isoformat()
-    assert made["device"] == records._device()  # what that says has its own test, below
+    assert made["device"] == records.device()  # what that says has its own test, below
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=os.path.dirname(__file__), capture_output=True,
                           text=True).stdout.strip()
     assert made["commit"].removesuffix(" with changes") == (head[:12] or "unknown (not in a git checkout)")
@@ -57,12 +57,12 @@ def test_the_device_is_the_processor_and_its_threads_or_the_gpu(monkeypatch):
     lines = Path("/proc/cpuinfo").read_text().splitlines() if LINUX else []
     named = dict(line.split(":", 1) for line in lines if ":" in line)
     processor = next((value.strip() for key, value in named.items() if key.startswith("model name")), None)
-    assert records._device() == f"{processor or platform.processor() or platform.machine()}, 7 threads"
+    assert records.device() == f"{processor or platform.processor() or platform.machine()}, 7 threads"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert records._device().endswith(", 1 thread")
+    assert records.device().endswith(", 1 thread")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
-    assert records._device() == "a GPU"
+    assert records.device() == "a GPU"
 
 
 # --- which code ----------------------------------------------------------------------

@@ -151,12 +151,12 @@ def _record(options) -> int:
     os.environ["ADVLENS_STANDIN"] = "never"  # a record is about real data
     with measuring.workers(options.on, options.jobs) as run:
         records.require_clean(insist=options.with_changes)
-        commit = records.commit()
         for name in options.names:
             if name in checkpoints:
                 card = recipes.train(name.removeprefix("checkpoint-"))
                 print(f"{name}: test accuracy {card['test accuracy']:.2%}")
                 continue
+            commit = records.commit()  # before it runs, and again for each: a checkpoint made above is a change
             made = measuring.measure(name, measurements[name], run)
             found = records.provenance(f"advlens record {name}", source=made.source, seed=made.seed,
                                        seconds=made.seconds, commit=commit)

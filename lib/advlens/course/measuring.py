@@ -177,7 +177,7 @@ def run_point(file: str, name: str, point: dict, expected: dict[str, str]) -> di
             value = grid.point(**point)
         except Exception as error:
             raise RuntimeError(f"{name}, point {json.dumps(point)}: {type(error).__name__}: {error}") from error
-        return {"point": point, "value": value, "seconds": time.monotonic() - began, "device": records._device()}
+        return {"point": point, "value": value, "seconds": time.monotonic() - began, "device": records.device()}
 
 
 @contextlib.contextmanager

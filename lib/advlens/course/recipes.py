@@ -147,12 +147,15 @@ def train(key: str, folder: Path | None = None, *, seed: int = 0) -> dict:
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # the initial weights
         model = zoo.NETWORKS[recipe.network][0]().to(memory_format=torch.channels_last)
+    if recipe.prepare is None and torch.cuda.is_available():  # what is learnt without labels stays on the CPU
+        model = model.cuda()
     part, seen = recipe.prepare(model, sets, seed) if recipe.prepare else (model, sets)
     prepared = time.monotonic() - began
     run = f"{_stem(key, seed)}-{training.digest(repr(recipe), commit)}"
     interrupted = data.cache_folder() / "training" / f"{run}.safetensors"
     history = training.fit(part, seen[0], validation=seen[1], seed=seed, checkpoint=interrupted, **recipe.options())
-    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    weights = {name: (value.half() if value.is_floating_point() else value).cpu()
+               for name, value in model.state_dict().items()}
     model.load_state_dict(_at_full_precision(weights))
     made = records.provenance(f"advlens record checkpoint-{key}", source=sets[0].source, seed=seed, commit=commit,
                               seconds=prepared + sum(history.seconds))  # also of the epochs before an interruption

@@ -32,7 +32,7 @@ def provenance(command: str, *, source: str, seed: int | None, seconds: float, c
     commit: what `commit()` said when the measurement began; by default what it says now.
     """
     return {
-        "command": command, "commit": commit or _commit_now(), "source": source, "device": _device(),
+        "command": command, "commit": commit or _commit_now(), "source": source, "device": device(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "seed": seed, "seconds": round(seconds, 1), "date": datetime.date.today().isoformat(),
     }
@@ -197,7 +197,7 @@ def quote(name: str):
                 'in {seconds} s. Data: {source}.</p>'.format(**made))
 
 
-def _device() -> str:
+def device() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     try:
