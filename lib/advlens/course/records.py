@@ -198,6 +198,7 @@ def quote(name: str):
 
 
 def device() -> str:
+    """The GPU, or the processor and its threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     try:
