@@ -85,7 +85,7 @@ def test_shapes_that_cannot_be_placed_are_an_error():
 @pytest.mark.parametrize("options, message", [
     (dict(n=0), "n = 0; give at least 1"),
     (dict(n=1, most=0), "most = 0; give at least 1"),
-    (dict(n=1, sizes="random"), "unknown sizes 'random'; known: 'equal', 'varied', 'per image'"),
+    (dict(n=1, sizes="random"), "unknown sizes 'random'; known: equal, varied, per image"),
     (dict(n=1, smallest=2), "smallest = 2, largest = 14, side = 64"),
     (dict(n=1, smallest=9, largest=8), "smallest = 9, largest = 8"),
     (dict(n=1, largest=65), "largest = 65, side = 64"),

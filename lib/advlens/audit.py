@@ -12,8 +12,6 @@ honest (athalye2018, sec. 3.1; carlini2019).
 [False, False]
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import NamedTuple
 

@@ -7,8 +7,6 @@
 torch.Size([3, 2])
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from advlens import saliency
-from advlens.inputs import check_at_least_one, check_images, forward, frozen
+from advlens.inputs import check_at_least_one, check_images, check_known, forward, frozen
 from advlens.layers import BatchRenorm, Normalize
 from advlens.training import one_cycle
 
@@ -55,8 +53,7 @@ def draw(n: int, *, side: int = 64, most: int = 4, sizes: str = "equal", smalles
     Source: cutilli2021, part 1.
     """
     check_at_least_one(n=n, most=most)
-    if sizes not in SIZES:
-        raise ValueError(f"unknown sizes {sizes!r}; known: {', '.join(map(repr, SIZES))}")
+    check_known("sizes", sizes, SIZES)
     if not 3 <= smallest <= largest <= side:
         raise ValueError(f"smallest = {smallest}, largest = {largest}, side = {side}; "
                          "give 3 <= smallest <= largest <= side")
@@ -142,8 +139,7 @@ def CountingNet(activation: str = "relu", *, side: int = 64, width: int = 8) -> 
     have the second derivatives that `detect` needs.  Raises ValueError for another
     activation, or a side that 8 does not divide.  Source: cutilli2021, part 1.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}")
+    check_known("activation", activation, ACTIVATIONS)
     if side < 8 or side % 8 or width < 1:
         raise ValueError(f"side = {side}, width = {width}; give a multiple of 8, and a width of at least 1")
     act = ACTIVATIONS[activation]

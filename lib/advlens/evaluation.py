@@ -4,8 +4,6 @@
 (0.8256..., 0.9447...)
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from functools import partial

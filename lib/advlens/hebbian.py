@@ -11,8 +11,6 @@ tensor([[0.4500, 0.0500]])
 tensor([[ 0.1800, -0.0200]])
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -21,7 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from advlens import kernels
-from advlens.inputs import check_amount
+from advlens.inputs import check_amount, check_float
 from advlens.kernels.krotov_hopfield import currents
 
 # --- rules for one synapse -----------------------------------------------------
@@ -230,9 +228,7 @@ def learn(images: Tensor, hidden: int, *, p: float = 2, k: int = 2, delta: float
 
 def _check_samples(x: Tensor, name: str, at_least: int = 1) -> None:
     """Raise unless x is a finite floating-point (N, D) with enough rows."""
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        given = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"{name} is {given}; give a float tensor (N, D)")
+    check_float(x, name, "(N, D)")
     if x.ndim != 2 or len(x) < at_least or x.shape[1] == 0:
         raise ValueError(f"{name} has shape {tuple(x.shape)}; "
                          f"give (N, D) with N >= {at_least}, for images x.flatten(1)")

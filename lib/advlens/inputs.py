@@ -6,7 +6,7 @@ import contextlib
 import math
 import numbers
 import warnings
-from typing import Callable, TypeVar
+from typing import Callable, Collection, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,19 @@ def check_amount(value: float, name: str, *, above_zero: bool = False) -> None:
         raise TypeError(f"{name} is {value!r}; give a number")
     if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
         raise ValueError(f"{name} = {value}; give a finite number {'> 0' if above_zero else '>= 0'}")
+
+
+def check_known(what: str, given: object, known: Collection[str]) -> None:
+    """Raise ValueError, with the known names, unless what was given is one of them."""
+    if given not in known:
+        raise ValueError(f"unknown {what} {given!r}; known: {', '.join(known)}")
+
+
+def check_float(x: Tensor, name: str, shape: str) -> None:
+    """Raise TypeError unless x is a floating-point tensor; `shape` says in words which one to give."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        given = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{name} is {given}; give a float tensor {shape}")
 
 
 def check_at_least_one(**counts: int) -> None:

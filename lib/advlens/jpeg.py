@@ -6,8 +6,6 @@
 True
 """
 
-from __future__ import annotations
-
 import io
 import math
 import os
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from advlens import kernels
-from advlens.inputs import check_images
+from advlens.inputs import check_images, check_known
 from advlens.kernels.jpeg import DCT, TO_RGB, TO_YCC, enlarged, halved, mixed, padded
 
 # The tables of the standard for quality 50 (wallace1992; ITU T.81, Annex K): row = vertical frequency.
@@ -110,9 +108,8 @@ class JPEG(nn.Module):
 
     def __init__(self, quality: int, subsampling: str = "4:2:0", rounding: str = "straight-through"):
         super().__init__()
-        if rounding not in ROUNDINGS:
-            raise ValueError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
-        _check_subsampling(subsampling)
+        check_known("rounding", rounding, ROUNDINGS)
+        check_known("subsampling", subsampling, SUBSAMPLINGS)
         self.quality, self.subsampling, self.rounding = quality, subsampling, rounding
         for name, table in zip(("luminance", "chrominance"), tables(quality)):
             self.register_buffer(name, table, persistent=False)
@@ -161,9 +158,4 @@ def _check(x: Tensor, subsampling: str) -> None:
     check_images(x)
     if x.shape[1] not in (1, 3):
         raise ValueError(f"x has {x.shape[1]} channels, its shape is {tuple(x.shape)}; JPEG codes 1 (grey) or 3 (RGB)")
-    _check_subsampling(subsampling)
-
-
-def _check_subsampling(subsampling: str) -> None:
-    if subsampling not in SUBSAMPLINGS:
-        raise ValueError(f"unknown subsampling {subsampling!r}; known: {', '.join(SUBSAMPLINGS)}")
+    check_known("subsampling", subsampling, SUBSAMPLINGS)

@@ -11,8 +11,6 @@ All are ordinary modules, for example in S3's FC-100-100-10 with pairwise differ
 torch.Size([5, 10])
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

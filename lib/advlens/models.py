@@ -5,8 +5,6 @@ shape (N, classes).  Its first layer is `Normalize`, so an epsilon is always in
 pixel units.  Sources: unam2021 (app. A), marinelli, cutilli2021 (3.1.5), belaustegui2022 (2).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

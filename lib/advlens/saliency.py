@@ -8,8 +8,6 @@
 torch.Size([2, 1, 4, 4])
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

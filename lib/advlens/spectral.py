@@ -11,15 +11,13 @@ image and v periods across it.
 (torch.Size([8, 8]), True)
 """
 
-from __future__ import annotations
-
 import math
 from typing import Callable
 
 import torch
 from torch import Tensor, nn
 
-from advlens.inputs import check_at_least_one, forward, frozen
+from advlens.inputs import check_at_least_one, check_float, forward, frozen
 
 
 def frequencies(height: int, width: int) -> Tensor:
@@ -102,9 +100,7 @@ def log_spectrum(images: Tensor) -> Tensor:
     images: (N, C, H, W), also perturbations, whose pixels may be negative.
     Raises TypeError or ValueError unless they are floating point, finite and 4-dimensional.
     """
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        given = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(f"images is {given}; give a float tensor (N, C, H, W)")
+    check_float(images, "images", "(N, C, H, W)")
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(f"images has shape {tuple(images.shape)}; give (N, C, H, W), at least one image")
     if not torch.isfinite(images).all():

@@ -4,8 +4,6 @@
 torch.Size([1, 10])
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Callable
@@ -15,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from advlens.inputs import frozen
+from advlens.inputs import check_known, frozen
 from advlens.layers import Normalize
 from advlens.models import CifarNet, FullyConnected, HebbianNet, LeNet, MnistResNet, VggBlocks
 from advlens.paths import data_folder
@@ -60,8 +58,7 @@ def card(name: str, data: str | None = None) -> dict:
 
 
 def _checkpoint(name: str, data: str | None) -> Path:
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    check_known("network", name, NETWORKS)
     known = NETWORKS[name][1:]
     if data is not None and data not in known:
         raise ValueError(f"{name} was not trained on {data!r}; known: {', '.join(known)}")

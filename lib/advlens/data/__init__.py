@@ -5,8 +5,6 @@
 (torch.Size([1437, 1, 28, 28]), torch.float32, torch.int64)
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Data that is always there: scanned digits that come with scikit-learn, and shapes drawn from a seed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import lru_cache
 

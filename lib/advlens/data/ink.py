@@ -1,7 +1,5 @@
 """Where the ink of a digit lies: its extent and its centre of mass."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

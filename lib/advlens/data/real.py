@@ -1,7 +1,5 @@
 """Real data: MNIST and CIFAR-10 from the reader's own folder, from the cache, or downloaded into it."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -15,8 +15,6 @@ itself is in training mode again.
 ['fgsm', 'pgd']
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass, field
 from functools import partial

@@ -11,8 +11,6 @@ through it (carlini2017).  Training keeps the cross-entropy, at T: there the van
 >>> histories = distil(teacher, student, data.load("digits")[:64], temperature=20, epochs=1, progress=False)
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -10,8 +10,6 @@ them, so nothing here saturates; the walk of ALP follows the log-odds, as all ou
 (12.5, 5.0)
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import torch

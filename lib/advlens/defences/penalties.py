@@ -6,8 +6,6 @@
 >>> history = training.fit(net, data.load("digits")[:64], epochs=1, objective=gradient_magnitude(0.5), progress=False)
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass, field
 from weakref import WeakSet

@@ -1,7 +1,5 @@
 """Augmentations for `training.fit`, (images (N, C, H, W), generator) -> images: values, so that a run can tell them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

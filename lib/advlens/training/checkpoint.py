@@ -1,7 +1,5 @@
 """The file that an interrupted training goes on from: weights, optimizer, history, and which run it belongs to."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import asdict

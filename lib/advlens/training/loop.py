@@ -1,7 +1,5 @@
 """The loop: batches, objective, optimizer; a progress bar, early stopping, and a file to go on from."""
 
-from __future__ import annotations
-
 import os
 import time
 from dataclasses import dataclass, field

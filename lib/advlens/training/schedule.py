@@ -1,7 +1,5 @@
 """Learning rates that change during training: values, so that a run can say which one it had."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from advlens.inputs import check_amount, check_at_least_one

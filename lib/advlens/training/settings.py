@@ -6,8 +6,6 @@
 'torch.optim.sgd.SGD(momentum=0.9)'
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import inspect
