@@ -22,7 +22,7 @@ import torch
 
 from advlens.paths import data_folder
 
-PACKAGES = ("advlens", "torch", "numpy", "torchvision")
+PACKAGES = ("advlens", "torch", "numpy")
 KEYS = {"command", "commit", "source", "device", "versions", "seed", "seconds", "date"}
 
 
