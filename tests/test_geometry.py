@@ -189,3 +189,13 @@ def test_what_is_not_finite_is_named(bad):
 def test_an_unknown_norm_is_refused_with_the_known_ones(call):
     with pytest.raises(ValueError, match="unknown norm .*known: linf, l2"):
         call(torch.ones(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_numbers_are_drawn_from_the_generator_in_the_type_that_is_asked_for(dtype):
+    seeded, like = lambda: torch.Generator().manual_seed(3), torch.empty(0, dtype=dtype)
+    drawn = geometry.draw(torch.randint, 0, 9, (50,), like=like, generator=seeded())
+    assert drawn.dtype == dtype and torch.equal(drawn, torch.randint(0, 9, (50,), generator=seeded()).to(dtype))
+    torch.manual_seed(4)
+    drawn, expected = geometry.draw(torch.randperm, 50, like=like, generator=None), seeded().manual_seed(4)
+    assert torch.equal(drawn, torch.randperm(50, generator=expected).to(dtype))

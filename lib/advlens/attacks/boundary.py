@@ -22,6 +22,7 @@ from advlens.inputs import check_logits, forward, image_gradient
 CLEAR = 1e-5
 # The least distance that a walk is told to start with, in pixel units: from 0 it would never grow.
 SHORTEST = {"l2": 1e-3, "linf": 1e-4}
+FACTOR = 10.0  # how far a weight moves while only one side of its bracket is known
 DUAL = {"l2": "l2", "linf": "l1"}  # in which norm the gradient says how fast the margin can grow
 
 
@@ -80,6 +81,11 @@ def keep_shorter(best: Tensor, shortest: Tensor, rows: Tensor, point: Tensor, si
     """Write points (n, C, H, W) into these rows of `best`, and their sizes (n,) into `shortest`, where that is less."""
     less = size < shortest[rows]
     best[rows[less]], shortest[rows[less]] = point[less], size[less]
+
+
+def between(low: Tensor, high: Tensor) -> Tensor:
+    """The weight to try next, (n,): the geometric middle of the bracket, or beyond the only side that is known."""
+    return torch.where(high == torch.inf, low * FACTOR, torch.where(low == 0, high / FACTOR, (low * high).sqrt()))
 
 
 def start(model, x: Tensor, y: Tensor, targeted: bool, confidence: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.linalg import vector_norm  # geometry.norm also guards against underflow: gradients need that, d does not
 
-from advlens.attacks.boundary import keep_shorter, linear_distance, query, signed_margin, start, violation
+from advlens.attacks.boundary import between, keep_shorter, linear_distance, query, signed_margin, start, violation
 from advlens.geometry import norm, per_sample, warn_zero_gradient
 from advlens.inputs import check_amount, checked, frozen, keep
 
-FACTOR = 10.0        # how far c moves while only one side of its bracket is known
 ENOUGH = 0.005       # an image whose norm a successful search shortens by a smaller share is done
 BETAS = 0.9, 0.999   # Adam's
 TINY = 1e-12         # Adam's, small because gradients here follow the scale of the distance
@@ -90,7 +89,7 @@ def carlini_wagner(model: nn.Module, x: Tensor, y: Tensor, *, confidence: float 
             point, size = _search(model, keep(rows, problem), confidence, steps, targeted)
             found, c = size < torch.inf, problem.c[rows]
             low[rows], high[rows] = torch.where(found, low[rows], c), torch.where(found, c, high[rows])
-            problem.c[rows] = _next(low[rows], high[rows])
+            problem.c[rows] = between(low[rows], high[rows])
 
             converged = found & ~(size < (1 - ENOUGH) * shortest[rows])
             keep_shorter(result, shortest, rows, point, size)
@@ -110,11 +109,6 @@ def _first_problem(model, x: Tensor, y: Tensor, learning_rate, confidence, targe
     flat = ~torch.isfinite(c[rows])
     warn_zero_gradient(int(flat.sum()), len(x), "they stay as they are")
     return Problem(x, y, gradient, c, rate, torch.zeros_like(y, dtype=torch.bool)), rows[~flat]
-
-
-def _next(low: Tensor, high: Tensor) -> Tensor:
-    """The c to try next, (n,): the geometric middle of the bracket, or beyond the only side that is known."""
-    return torch.where(high == torch.inf, low * FACTOR, torch.where(low == 0, high / FACTOR, (low * high).sqrt()))
 
 
 def _search(model, problem: Problem, confidence: float, steps: int, targeted: bool) -> tuple[Tensor, Tensor]:

@@ -43,24 +43,23 @@ def deepfool(model: nn.Module, x: Tensor, y: Tensor, *, steps: int = 50, oversho
     result, point = x.clone(), x
     rows = torch.arange(len(x), device=x.device)  # where those that walk stand in `result`
     with frozen(model):
-        for step in range(steps):
+        for step in range(steps + 1):
             image, logits = _leaf(model, point)  # (n, C, H, W), (n, c)
             if step == 0:
                 check_logits(logits, x, y)
                 slopes = torch.full_like(logits, torch.inf, requires_grad=False)
             fooled = logits.argmax(1) != y
             result[rows[fooled]] = point[fooled]
+            if step == steps:
+                break
             distance, direction = _nearest_boundary(model, image, logits, y, slopes, ~fooled)
             walks = ~fooled & (distance < torch.inf)
             warn_zero_gradient(int((~fooled & ~walks).sum()), len(x), "they stay as they are")
             if not walks.any():
-                return result
+                break
             length = (1 + overshoot) * (distance + BEYOND)  # (n,)
             point = (point + per_sample(length, x) * direction).clamp_(0, 1)
             point, y, rows, slopes = (t[walks] for t in (point, y, rows, slopes))
-        with torch.no_grad():
-            fooled = forward(model, point).argmax(1) != y
-        result[rows[fooled]] = point[fooled]
     return result
 
 

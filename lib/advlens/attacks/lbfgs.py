@@ -13,7 +13,7 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
-from advlens.attacks.boundary import keep_shorter, query, standing, violation
+from advlens.attacks.boundary import between, keep_shorter, query, standing, violation
 from advlens.attacks.losses import cross_entropy, others
 from advlens.geometry import norm, per_sample, warn_zero_gradient
 from advlens.inputs import checked, frozen
@@ -73,7 +73,7 @@ def _search(model, x, y, searches, steps, targeted) -> Tensor:
         end = minimise(objective, result.flatten(1), steps).view_as(x)
         hit = violation(query(model, end, torch.sum, gradient=False)[0], y, targeted) < 0
         succeeds, fails = torch.where(hit, c, succeeds), torch.where(hit, fails, c)
-        c = torch.where(fails.isinf(), 10 * succeeds, torch.where(succeeds == 0, fails / 10, (succeeds * fails).sqrt()))
+        c = between(succeeds, fails)
     return result
 
 
