@@ -179,7 +179,7 @@ def test_a_further_search_only_shortens(name, case):
     """The best so far of all searches comes back, not the last."""
     net, x, y = case
     size = [evaluate(net, x, ALL[name](net, x, y, searches=n), y).l2[:-1] for n in range(1, 9)]
-    found = [torch.where(l > 0, l, torch.inf) for l in size]
+    found = [torch.where(length > 0, length, torch.inf) for length in size]
     assert all((b <= a).all() for a, b in zip(found, found[1:])) and torch.isfinite(found[-1]).all()
     assert (found[-1] < found[0]).any()
 

@@ -17,5 +17,5 @@ from advlens.attacks.strongest import felled_by, strongest
 from advlens.attacks.universal import mask_image
 
 __all__ = ["BPDA", "EOT", "apgd", "bim", "carlini_wagner", "ddn", "deepfool", "felled_by", "fgm", "fgsm", "fmn",
-           "hop_skip_jump", "jsma", "lbfgs", "mask_image", "noise", "one_pixel", "one_pixel_exhaustive", "pgd", "square",
-           "strongest"]
+           "hop_skip_jump", "jsma", "lbfgs", "mask_image", "noise", "one_pixel", "one_pixel_exhaustive", "pgd",
+           "square", "strongest"]

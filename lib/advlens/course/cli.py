@@ -97,7 +97,7 @@ def _torchvision() -> Iterator[Line]:
         yield True, f"torchvision {version('torchvision')}", ""
     except (ImportError, RuntimeError) as error:
         yield (False, f"torchvision does not import: {str(error).splitlines()[0]}",
-               "install the torchvision that belongs to your torch")
+               "downloads need it: pip install torchvision, and name the torch that is here so that it stays")
 
 
 def _data() -> Iterator[Line]:
