@@ -7,19 +7,17 @@
 import contextlib
 import math
 from functools import partial
-from itertools import chain
 from typing import Callable, Iterator, NamedTuple, Sequence
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from advlens import geometry
+from advlens import geometry, inputs
 from advlens.attacks.losses import margin
 from advlens.data import Dataset
-from advlens.inputs import check_at_least_one, check_eps, check_images, check_labels, check_logits, forward, frozen
+from advlens.inputs import Model, check_at_least_one, check_images, check_labels, check_logits, device_of, logits
 
-Model = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, K): a module, or a plain function
 Attack = Callable[..., Tensor]
 NORMAL = 1.959964  # the 97.5 % quantile of the normal distribution, for 95 % intervals
 
@@ -189,23 +187,6 @@ def images_and_labels(x: Tensor | Dataset, y: Tensor | None) -> tuple[Tensor, Te
     return x, y
 
 
-def device_of(model: Model, x: Tensor) -> torch.device:
-    """Where the model computes: with its first parameter or buffer; a model without any, where x is."""
-    tensors = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
-    return next((tensor.device for tensor in tensors), x.device)
-
-
-def logits(model: Model, x: Tensor, batch_size: int = 500) -> Tensor:
-    """The model's logits (N, classes) in evaluation mode, batch by batch, without gradients.
-
-    Batches go to the model's device, and the logits come back to that of x.
-    """
-    check_at_least_one(batch_size=batch_size)
-    device = device_of(model, x)
-    with frozen(model), torch.no_grad():
-        return torch.cat([forward(model, part.to(device)) for part in x.split(batch_size)]).to(x.device)
-
-
 def accuracy(model: Model, x: Tensor | Dataset, y: Tensor | None = None, *, batch_size: int = 500) -> Rate:
     """Share of images that the model classifies right, in evaluation mode; a Dataset may stand for x and y."""
     return rate(classified_right(model, x, y, batch_size))
@@ -282,7 +263,7 @@ def robust_curve(model: Model, x: Tensor | Dataset, y: Tensor | None = None, att
         raise ValueError(f"eps = {eps}: give ascending values, each once")
     x, y = images_and_labels(x, y)
     for e in eps:
-        check_eps(e, x)
+        inputs.check_eps(e, x)
     standing, rates = classified_right(model, x, y), []
     for e in tqdm(eps, desc="eps", disable=not progress):
         if e > 0:

@@ -6,10 +6,13 @@ import contextlib
 import math
 import numbers
 import warnings
+from itertools import chain
 from typing import Callable, Collection, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Model = Callable[[Tensor], Tensor]  # images (N, C, H, W) -> logits (N, K): a module, or a plain function
 
 
 class ProbabilitiesWarning(UserWarning):
@@ -64,7 +67,7 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor) -> None:
                       "Attacks need logits; remove the softmax.", ProbabilitiesWarning, stacklevel=3)
 
 
-def forward(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def forward(model: Model, images: Tensor) -> Tensor:
     """The model's logits (N, K) in the precision of the images, where everything that decides is computed.
 
     The model may compute in half precision, and gets a copy: one that normalises in place
@@ -72,6 +75,23 @@ def forward(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """
     logits = model(images.clone())
     return logits.to(images.dtype) if isinstance(logits, Tensor) and logits.is_floating_point() else logits
+
+
+def device_of(model: Model, x: Tensor) -> torch.device:
+    """Where the model computes: with its first parameter or buffer; a model without any, where x is."""
+    tensors = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
+    return next((tensor.device for tensor in tensors), x.device)
+
+
+def logits(model: Model, x: Tensor, batch_size: int = 500) -> Tensor:
+    """The model's logits (N, classes) in evaluation mode, batch by batch, without gradients.
+
+    Batches go to the model's device, and the logits come back to that of x.
+    """
+    check_at_least_one(batch_size=batch_size)
+    device = device_of(model, x)
+    with frozen(model), torch.no_grad():
+        return torch.cat([forward(model, part.to(device)) for part in x.split(batch_size)]).to(x.device)
 
 
 def image_gradient(value: Tensor, images: Tensor, *, retain_graph: bool = False, create_graph: bool = False) -> Tensor:
@@ -153,7 +173,7 @@ def keep(mask: Tensor, state: Rows) -> Rows:
 
 
 @contextlib.contextmanager
-def frozen(model: nn.Module | Callable[[Tensor], Tensor]):
+def frozen(model: Model):
     """Evaluation mode and no parameter gradients inside; everything as it was afterwards, also after an exception.
 
     The rule: an `nn.Module`, compiled or not, is put into the mode that its own `eval()` gives, and

@@ -27,13 +27,10 @@ def save(path: Path, model: nn.Module, descent: Optimizer, history, best: dict, 
     """Write tensors and JSON into one safetensors file, whole or not at all."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in (best["weights"] or {}).items()}
-    numbers = {}
-    for index, state in descent.state_dict()["state"].items():
-        for key, value in state.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{key}"] = value
-            elif value is not None:
-                numbers[f"{index}.{key}"] = value
+    state = {f"{index}.{key}": value for index, entries in descent.state_dict()["state"].items()
+             for key, value in entries.items() if value is not None}
+    tensors |= {f"optimizer.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+    numbers = {k: v for k, v in state.items() if not isinstance(v, Tensor)}
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}  # clone: tied weights share memory
     notes = json.dumps({"run": run, "history": asdict(history), "optimizer": numbers,
                         "best": [best["accuracy"], best["epoch"]]})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from advlens.data import Dataset
-from advlens.inputs import check_at_least_one, forward, frozen
+from advlens.inputs import check_at_least_one, forward, logits
 from advlens.training import checkpoint as files
 
 
@@ -167,13 +167,8 @@ def _one_epoch(model: nn.Module, train: Dataset, descent: torch.optim.Optimizer,
     history.train_accuracy.append(correct / len(train))
 
 
-@torch.no_grad()
 def accuracy(model: nn.Module, data: Dataset, batch_size: int = 500) -> float:
     """Share of images that the model classifies right, in evaluation mode.  Raises ValueError for no images."""
     if len(data) == 0:
         raise ValueError("no images to classify; give at least one")
-    device = next(model.parameters()).device
-    with frozen(model):
-        hits = sum((forward(model, x.to(device)).argmax(1).cpu() == y).sum().item()
-                   for x, y in zip(data.images.split(batch_size), data.labels.split(batch_size)))
-    return hits / len(data)
+    return (logits(model, data.images, batch_size).argmax(1) == data.labels).sum().item() / len(data)
