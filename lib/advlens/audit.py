@@ -24,8 +24,8 @@ from advlens.attacks.gradient import fgsm, pgd
 from advlens.attacks.losses import Loss, margin, named
 from advlens.attacks.noise import noise
 from advlens.data import Dataset
-from advlens.evaluation import Model, Rate, classified_right, device_of, images_and_labels, rate
-from advlens.inputs import check_amount, forward, frozen, image_gradient
+from advlens.evaluation import Rate, classified_right, images_and_labels, rate
+from advlens.inputs import Model, check_amount, device_of, forward, frozen, image_gradient
 from advlens.layers import Scale
 
 

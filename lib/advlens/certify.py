@@ -25,7 +25,7 @@ from torch.func import functional_call
 
 from advlens import inputs, training
 from advlens.evaluation import logits
-from advlens.geometry import per_sample
+from advlens.geometry import draw, per_sample
 from advlens.inputs import check_amount, check_at_least_one, check_eps, check_images, check_labels, check_logits, frozen
 from advlens.kernels import pairwise
 from advlens.layers import Angular, BatchRenorm, ElasticSigmoid, Normalize, PairwiseDifference, RePU, Scale
@@ -281,10 +281,10 @@ def smoothed(model: nn.Module, x: Tensor, *, sigma: float, n: int, alpha: float 
 
 def _votes(model, image: Tensor, sigma: float, n: int, generator, batch_size: int) -> Tensor:
     """How often each class wins among n noisy copies of one image (C, H, W): (K,)."""
-    device, counts = image.device if generator is None else generator.device, 0
+    counts = 0
     for start in range(0, n, batch_size):
         shape = min(batch_size, n - start), *image.shape
-        noisy = image + sigma * torch.randn(shape, generator=generator, device=device).to(image)  # (B, C, H, W)
+        noisy = image + sigma * draw(torch.randn, shape, like=image, generator=generator)  # (B, C, H, W)
         z = inputs.forward(model, noisy)  # (B, K)
         check_logits(z, noisy, z.new_zeros(len(z), dtype=torch.int64))
         counts = counts + z.argmax(1).bincount(minlength=z.shape[1]).cpu()

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from advlens.inputs import check_known, frozen
+from advlens.inputs import check_known, device_of, frozen
 from advlens.layers import Normalize
 from advlens.models import CifarNet, FullyConnected, HebbianNet, LeNet, MnistResNet, VggBlocks
 from advlens.paths import data_folder
@@ -94,8 +94,7 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -
     image_shape: (C, H, W); by default the shape that the model's `Normalize` tells.
     Raises ValueError where none tells it.
     """
-    shape = image_shape or _image_shape(model)
-    device = next((t.device for t in (*model.parameters(), *model.buffers())), None)
+    x = torch.zeros(1, *(image_shape or _image_shape(model)))
     rows = [("layer", "output", "numbers")]
 
     def note(layer, inputs, output):
@@ -105,7 +104,7 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -
     hooks = [layer.register_forward_hook(note) for layer in model.children()]
     try:
         with frozen(model):
-            model(torch.zeros(1, *shape, device=device))
+            model(x.to(device_of(model, x)))
     finally:
         for hook in hooks:
             hook.remove()
