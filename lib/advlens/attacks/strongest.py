@@ -71,7 +71,7 @@ def strongest(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, no
     3. The minimum-norm attack (`fmn`, in l2 `ddn`), which counts where it ends inside the ball.
     4. Longer walks to the classes that came nearest, with the margin, DLR and log-odds.
     5. The Square attack, which needs no gradient: 300 queries, and all 5,000 for an image where
-       these came at least as far as everything before.  On trained nets they do not; where a
+       these came further than everything before.  On trained nets they do not; where a
        gradient is masked, zero or cut they do.
     effort="thorough" walks three times as long to all nine classes, and always queries in full.
 
@@ -164,13 +164,13 @@ def _walk(model, front: _Front, stage: Stage, norm, generator) -> None:
 
 
 def _query(model, front: _Front, norm, effort, generator) -> None:
-    """The score-based part: a trial on all that stand, then in full where it came at least as far as the gradients."""
+    """The score-based part: a trial on all that stand, then in full where it came further than the gradients."""
     search = partial(square, model, norm=norm, generator=generator)
     rows = _standing(front)
     if effort == "standard":
         before = front.margin[rows]
         reached = _strike(model, front, "square", rows, partial(search, queries=TRIAL))
-        rows = rows[(reached >= before) & (reached <= 0)]
+        rows = rows[(reached > before) & (reached <= 0)]  # a margin above 0 is success
     _strike(model, front, "square", rows, partial(search, queries=QUERIES))
 
 
