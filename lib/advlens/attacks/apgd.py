@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from advlens import geometry
-from advlens.attacks.gradient import Answer, Goal, Strongest, Walk, _begin, _keep_strongest, _query, _random_start
+from advlens.attacks.gradient import Answer, Goal, Strongest, Walk, _begin, _from_each_start, _keep_strongest, _query
 from advlens.attacks.losses import Loss, named
 from advlens.geometry import per_sample
-from advlens.inputs import check_at_least_one, check_eps, check_images, frozen, keep
+from advlens.inputs import check_eps, checked, frozen, keep
 
 MOMENTUM = 0.75  # share of the new direction in a step; the rest repeats the last step
 ENOUGH = 0.75    # a stretch between two checkpoints is good when the loss rose in more than this share of its steps
@@ -54,26 +54,17 @@ def apgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: s
     Raises TypeError or ValueError for input outside the contract.
     Source: croce2020, algorithm 1.
     """
-    check_images(x)
+    x = checked(x, y, steps=steps, restarts=restarts)
     geometry.check_norm(norm, geometry.BALLS)
-    check_at_least_one(steps=steps, restarts=restarts)
-    if restarts > 1 and not random_start:
-        raise ValueError(f"restarts = {restarts} with random_start = False: each would be the same walk")
     walk = _begin(x, y, eps, 2 * check_eps(eps, x))
     goal = Goal(named(loss, targeted), targeted)
-    best = Strongest(walk.x.clone(), torch.full_like(walk.eps, -torch.inf), torch.zeros_like(y, dtype=torch.bool))
     with frozen(model):
-        for _ in range(restarts):
-            if best.success.all():
-                break
-            standing = keep(~best.success, walk)
-            if random_start:
-                standing = standing._replace(point=_random_start(standing, norm, generator))
-            _climb(model, standing, best, goal, norm, steps, first_success)
-    return best.image
+        return _from_each_start(walk, norm, restarts, random_start, generator, lambda standing, best: _climb(
+            model, standing, best, goal, norm, steps, first_success))
 
 
-def _climb(model: nn.Module, walk: Walk, best: Strongest, goal: Goal, norm: str, steps: int, first_success: bool) -> None:
+def _climb(model: nn.Module, walk: Walk, best: Strongest, goal: Goal, norm: str, steps: int,
+           first_success: bool) -> None:
     """One walk of each image, which writes the strongest point of each into `best`."""
     checkpoints, memory = _checkpoints(steps), _nothing_yet(walk)
     for step in range(steps):
@@ -87,7 +78,8 @@ def _climb(model: nn.Module, walk: Walk, best: Strongest, goal: Goal, norm: str,
         gradient = answer.gradient
         if step in checkpoints:
             walk, memory, gradient = _judge(memory, walk, gradient, checkpoints[step])
-        ahead = _inside(walk, walk.point + per_sample(walk.step_size, gradient) * geometry.steepest(gradient, norm), norm)
+        uphill = per_sample(walk.step_size, gradient) * geometry.steepest(gradient, norm)
+        ahead = _inside(walk, walk.point + uphill, norm)
         if step:
             ahead = walk.point + MOMENTUM * (ahead - walk.point) + (1 - MOMENTUM) * (walk.point - memory.before)
         walk, memory = walk._replace(point=_inside(walk, ahead, norm)), memory._replace(before=walk.point)
@@ -115,7 +107,8 @@ def _judge(memory: Memory, walk: Walk, gradient: Tensor, length: int) -> tuple[W
     walk = walk._replace(point=_where(halved, memory.peak, walk.point),
                          step_size=torch.where(halved, walk.step_size / 2, walk.step_size))
     gradient = _where(halved, memory.peak_gradient, gradient)
-    return walk, memory._replace(halved=halved, earlier=memory.peak_loss, rises=torch.zeros_like(memory.rises)), gradient
+    memory = memory._replace(halved=halved, earlier=memory.peak_loss, rises=torch.zeros_like(memory.rises))
+    return walk, memory, gradient
 
 
 def _inside(walk: Walk, point: Tensor, norm: str) -> Tensor:

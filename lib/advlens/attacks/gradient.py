@@ -8,7 +8,7 @@ True
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -106,28 +106,33 @@ def pgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
     """
     x = checked(x, y, steps=steps, restarts=restarts)
     geometry.check_norm(norm, geometry.BALLS)
-    if restarts > 1 and not random_start:
-        raise ValueError(f"restarts = {restarts} with random_start = False: each would be the same walk")
     walk = _begin(x, y, eps, 2.5 * check_eps(eps, x) / steps if step_size is None else step_size)
     goal = Goal(named(loss, targeted), targeted)
     if steps == 1 and not random_start and not first_success:
         return _one_step(model, walk, goal, norm)
-    best = Strongest(walk.x.clone(), torch.full_like(walk.eps, -torch.inf), torch.zeros_like(y, dtype=torch.bool))
     with frozen(model):
-        for _ in range(restarts):
-            if best.success.all():
-                break
-            standing = keep(~best.success, walk)
-            if random_start:
-                standing = standing._replace(point=_random_start(standing, norm, generator))
-            _ascend(model, standing, best, goal, norm, steps, first_success)
-    return best.image
+        return _from_each_start(walk, norm, restarts, random_start, generator, lambda standing, best: _ascend(
+            model, standing, best, goal, norm, steps, first_success))
 
 
 def _begin(x: Tensor, y: Tensor, eps: float | Tensor, step_size: float | Tensor) -> Walk:
     """Every image at its clean pixels."""
     x = checked(x, y)
     return Walk(torch.arange(len(x), device=x.device), x, y, x, check_eps(eps, x), check_eps(step_size, x, "step_size"))
+
+
+def _from_each_start(walk: Walk, norm: str, restarts: int, random_start: bool, generator: torch.Generator | None,
+                     climb: Callable[[Walk, Strongest], None]) -> Tensor:
+    """The strongest point of each image, (N, C, H, W), over walks; a later one climbs with what still stands."""
+    if restarts > 1 and not random_start:
+        raise ValueError(f"restarts = {restarts} with random_start = False: each would be the same walk")
+    best = Strongest(walk.x.clone(), torch.full_like(walk.eps, -torch.inf), torch.zeros_like(walk.y, dtype=torch.bool))
+    for _ in range(restarts):
+        if best.success.all():
+            break
+        standing = keep(~best.success, walk)
+        climb(standing._replace(point=_random_start(standing, norm, generator)) if random_start else standing, best)
+    return best.image
 
 
 def _random_start(walk: Walk, norm: str, generator: torch.Generator | None) -> Tensor:
