@@ -96,8 +96,10 @@ def test_eps_1_fells_everything_and_eps_0_nothing(case, short):
     assert not any(by) and torch.equal(images, x)
 
 
-def test_what_stands_comes_back_at_its_largest_margin(case):
+def test_what_stands_comes_back_at_its_largest_margin(case, monkeypatch):
+    """Whatever the last part comes back with: here the clean image."""
     net, x, y = case
+    monkeypatch.setattr(importlib.import_module("advlens.attacks.strongest"), "square", lambda model, x, y, **_: x)
     found = felled_by(net, x, y, eps=0.01, generator=seeded())
     still = torch.tensor([by is None for by in found.by])
     walked = apgd(net, x, y, eps=0.01, loss="margin", steps=20, generator=seeded())
@@ -156,8 +158,8 @@ def test_sure_nets_fall_like_others(small, short):
         assert abs(lefts[1] - lefts[0]) <= 1 and max(lefts) < blind - 10, (lefts, blind)
 
 
-@pytest.mark.parametrize("lens, message", [(lambda x: (x * 16).round() / 16, "exactly 0 for 60 of 60"), (codec, "cuts its logits off")],
-                         ids=["rounded", "integers"])
+@pytest.mark.parametrize("lens, message", [
+    (lambda x: (x * 16).round() / 16, "exactly 0 for 60 of 60"), (codec, "cuts its logits off")], ids=["rounded", "integers"])
 def test_a_net_without_a_gradient_falls_to_queries(lens, message, small):
     """Gradients find nothing; the Square attack, in full, comes near what gradients find on the open net."""
     trained, x, y = small
@@ -188,7 +190,7 @@ def test_errors_of_the_model_are_not_hidden(case, short):
 # --- the work ------------------------------------------------------------------------------
 
 def test_each_part_sees_only_what_stands(case, short):
-    """Nothing falls at this eps but what is wrong already: one forward and backward pass; each other image every stage."""
+    """Nothing falls at this eps.  What is wrong already: one forward and backward pass; all others: every stage."""
     net, x, y = case
     y[:4] = (y[:4] + 1) % 5
     with passes(net) as work:
@@ -196,8 +198,8 @@ def test_each_part_sees_only_what_stands(case, short):
     assert by == ("clean",) * 4 + (None,) * 4
     walks = [(stage.steps, min(stage.targets, 4) or 1) for stage in short.STAGES["standard"]]  # four other classes
     steps, walked = sum(s * n for s, n in walks), sum(n for _, n in walks)
-    # An apgd judges its last point; felled_by judges each result; fmn looks at x once instead of at its last point.
-    assert work.backward == 8 + 4 * (steps + 0)
+    # Each walk judges its last point, and felled_by each result; Square asks at x once more.
+    assert work.backward == 8 + 4 * steps
     assert work.forward == 8 + 4 * (steps + 2 * walked + short.TRIAL + 2)
 
 
@@ -214,8 +216,9 @@ def test_queries_go_on_in_full_where_they_beat_the_gradients(case, short):
     assert counted["thorough"] > short.QUERIES
 
 
-@pytest.mark.parametrize("wrong, message", [({"effort": "extreme"}, "unknown effort 'extreme'; known: standard, thorough"),
-                                            ({"norm": "l1"}, "unknown norm"), ({"eps": -1.0}, "eps")])
+@pytest.mark.parametrize("wrong, message", [
+    ({"effort": "extreme"}, "unknown effort 'extreme'; known: standard, thorough"),
+    ({"norm": "l1"}, "unknown norm"), ({"eps": -1.0}, "eps")])
 def test_a_wrong_argument_is_named(wrong, message, case):
     with pytest.raises(ValueError, match=message):
         strongest(*case, **{"eps": 0.1} | wrong)

@@ -47,7 +47,7 @@ class Felled(NamedTuple):
     """What the strongest attack found, and what found it."""
 
     images: Tensor                # (N, C, H, W)
-    by: tuple[str | None, ...]    # the part that felled each image, "clean" where x was wrong already, None where it stands
+    by: tuple[str | None, ...]    # the part that felled each, "clean" where x was wrong already, None where it stands
 
 
 class _Front(NamedTuple):
@@ -62,8 +62,8 @@ class _Front(NamedTuple):
     by: list[str | None]
 
 
-def strongest(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf", effort: str = "standard",
-              generator: torch.Generator | None = None) -> Tensor:
+def strongest(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf",
+              effort: str = "standard", generator: torch.Generator | None = None) -> Tensor:
     """The worst case over complementary attacks, each only on the images that still stand, cheapest first.
 
     1. Auto-PGD along the log-odds, 20 steps: fells most of what can fall.
@@ -92,8 +92,8 @@ def strongest(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, no
     return felled_by(model, x, y, eps=eps, norm=norm, effort=effort, generator=generator).images
 
 
-def felled_by(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf", effort: str = "standard",
-              generator: torch.Generator | None = None) -> Felled:
+def felled_by(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf",
+              effort: str = "standard", generator: torch.Generator | None = None) -> Felled:
     """`strongest`, and for each image the name of the part that felled it: what an attack contributes.
 
     >>> net, x = torch.nn.Flatten(), torch.tensor([[[[0.9, 0.5], [0.1, 0.3]]]])
@@ -108,7 +108,7 @@ def felled_by(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, no
     with frozen(model):
         front, alive = _begin(model, x.detach(), y, check_eps(eps, x))
         if alive is None or not alive.all():
-            warnings.warn(f"{_why(alive)}. A masked gradient is not robustness.", geometry.ZeroGradientWarning, stacklevel=2)
+            warnings.warn(f"{_lack(alive)}. A masked gradient is not robustness.", geometry.ZeroGradientWarning, 2)
         if alive is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", geometry.ZeroGradientWarning)  # said once, above
@@ -134,15 +134,17 @@ def _begin(model, x, y, eps) -> tuple[_Front, Tensor | None]:
     return _Front(x, y, eps, x.clone(), margin(logits, y), reach, by), alive
 
 
-def _why(alive: Tensor | None) -> str:
+def _lack(alive: Tensor | None) -> str:
+    """What there is to warn of."""
     if alive is None:
-        return "the model cuts its logits off from the images: there is no gradient to follow, so only the score-based part attacks"
-    return f"the input gradient is exactly 0 for {int((~alive).sum())} of {len(alive)} images: what follows it walks at random there"
+        return "the model cuts its logits off from the images: no gradient to follow, so only the Square attack runs"
+    return f"the input gradient is exactly 0 for {int((~alive).sum())} of {len(alive)} images: walks are random there"
 
 
 def _standing(front: _Front) -> Tensor:
     """The rows of the images that still stand, (n,)."""
-    return torch.tensor([row for row, by in enumerate(front.by) if by is None], dtype=torch.int64, device=front.x.device)
+    rows = [row for row, by in enumerate(front.by) if by is None]
+    return torch.tensor(rows, dtype=torch.int64, device=front.x.device)
 
 
 def _walk(model, front: _Front, stage: Stage, norm, generator) -> None:
@@ -174,7 +176,7 @@ def _query(model, front: _Front, norm, effort, generator) -> None:
     _strike(model, front, "square", rows, partial(search, queries=QUERIES))
 
 
-def _strike(model, front: _Front, name: str, rows: Tensor, attack: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+def _strike(model, front: _Front, name: str, rows: Tensor, attack: Callable[..., Tensor]) -> Tensor:
     """Attack these rows and keep what is stronger; returns the margin reached (n,)."""
     if len(rows) == 0:
         return front.margin[rows]
