@@ -142,6 +142,7 @@ def test_few_classes(classes, case, short):
     few = After(net, lambda z: z[:, :classes])
     y = logits(few, x).argmax(1)
     assert all(felled_by(few, x, y, eps=0.5, generator=seeded()).by)
+    assert not any(felled_by(few, x, y, eps=1e-6, generator=seeded()).by)  # every stage had its turn
 
 
 # --- masked gradients --------------------------------------------------------------------
