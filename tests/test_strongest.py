@@ -160,7 +160,8 @@ def test_sure_nets_fall_like_others(small, short):
 
 
 @pytest.mark.parametrize("lens, message", [
-    (lambda x: (x * 16).round() / 16, "exactly 0 for 60 of 60"), (codec, "cuts its logits off")], ids=["rounded", "integers"])
+    (lambda x: (x * 16).round() / 16, "exactly 0 for 60 of 60"), (codec, "cuts its logits off")],
+    ids=["rounded", "integers"])
 def test_a_net_without_a_gradient_falls_to_queries(lens, message, small):
     """Gradients find nothing; the Square attack, in full, comes near what gradients find on the open net."""
     trained, x, y = small
