@@ -93,7 +93,7 @@ def measured(attack, net: str) -> dict:
     if outside.any():
         raise ValueError(f"{int(outside.sum())} images lie outside the ball")
     left = (~evaluation.evaluate(model, x, images, y).success).sum().item()
-    return {"eps": eps, "images": len(x), "left": left, "forward": work.forward / len(x),
+    return {"data": test.name, "eps": eps, "images": len(x), "left": left, "forward": work.forward / len(x),
             "backward": work.backward / len(x), "seconds": seconds}
 
 
@@ -127,9 +127,10 @@ def run_peers(nets: list[str]) -> None:
 def judged(net: str) -> str:
     """The block of one net: ours measured now, the peers from the record."""
     ours = {name: measured(attack, net) for name, attack in OURS.items()}
-    rows = ours | {name: nets[net] for name, nets in kept().items() if net in nets and nets[net]["images"] == IMAGES}
-    best = rows["strongest"]
-    lines = [f"{net}, l-infinity {best['eps']:.4f}, {best['images']} images"]
+    best = ours["strongest"]
+    same = lambda row: all(row[key] == best[key] for key in ("data", "eps", "images"))
+    rows = ours | {name: nets[net] for name, nets in kept().items() if net in nets and same(nets[net])}
+    lines = [f"{net}, l-infinity {best['eps']:.4f}, {best['images']} images of {best['data']}"]
     for name, row in rows.items():
         fewer = "  FEWER LEFT" if row["left"] < best["left"] else ""
         lines.append(f"  {name:<28}{row['left']:>6}{row['left'] / row['images']:>8.1%}{row['forward']:>10.1f}"
