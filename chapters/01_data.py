@@ -51,6 +51,8 @@ plots.use_style()
 # %%
 import matplotlib.pyplot as plt
 
+from advlens import layers
+
 mnist_train = data.load("mnist", "train", fallback="digits")
 mnist_test = data.load("mnist", "test", fallback="digits")
 cifar_train = data.load("cifar10", "train", fallback="shapes")
