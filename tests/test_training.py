@@ -373,7 +373,7 @@ RUN = dict(epochs=1, optimizer=SGD, learning_rate=training.one_cycle(0.01, 1), l
     ("network", {"model": partial(dropping, 0.2)}),
     ("network", {"model": partial(normalising, 0.2)}),
     ("network", {"model": frozen_first}),
-], ids=str)
+], ids=lambda given: given if isinstance(given, str) else "")
 def test_the_checkpoint_of_another_run_is_refused(differs, change, small, tmp_path):
     """Whatever would have made another net; the error names it, and the model stays as it was."""
     options = {"train": lambda train, _: train, "validation": lambda _, validation: validation, "model": build} | RUN
