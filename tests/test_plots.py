@@ -107,7 +107,8 @@ def test_a_long_source_is_wrapped():
 def test_a_notebook_shows_a_figure_exactly_once():
     hand_made = "fig, ax = plt.subplots()\nax.plot([0, 1])\nplots.finish(fig, 'here')"
     notebook = nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_code_cell("import matplotlib.pyplot as plt\nfrom advlens import plots\nplots.use_style()"),
+        nbformat.v4.new_code_cell("import matplotlib.pyplot as plt\nfrom advlens.course import plots\n"
+                                  "plots.use_style()"),
         nbformat.v4.new_code_cell("plots.bars([1, 2], ['a', 'b'], ylabel='images', source='here')"),
         nbformat.v4.new_code_cell(hand_made)])
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()

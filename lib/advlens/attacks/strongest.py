@@ -92,7 +92,7 @@ def strongest(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, no
 
 def felled_by(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf",
               effort: str = "standard", generator: torch.Generator | None = None) -> Felled:
-    """`strongest`, and for each image the name of the part that felled it: what an attack contributes.
+    """`strongest`, and for each image the name of the part that felled it: what it contributes.  Source: as there.
 
     >>> net, x = torch.nn.Flatten(), torch.tensor([[[[0.9, 0.5], [0.1, 0.3]]]])
     >>> felled_by(net, x, torch.tensor([2]), eps=0.1).by  # wrong before any attack

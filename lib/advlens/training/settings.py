@@ -9,7 +9,7 @@
 import functools
 import hashlib
 import inspect
-import pydoc
+import sys
 from dataclasses import fields, is_dataclass
 
 import torch
@@ -83,4 +83,7 @@ def _is_found_by_its_name(value: object) -> bool:
     """A function or class that stands in its module under its own name; a closure or lambda does not."""
     if not isinstance(value, type) and not inspect.isfunction(value):
         return False
-    return pydoc.locate(f"{value.__module__}.{value.__qualname__}") is value
+    found = sys.modules.get(value.__module__)
+    for name in value.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is value
