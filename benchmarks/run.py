@@ -12,7 +12,7 @@ from compare import HEADER
 
 # one table, ours against each peer
 PEERS = ("minimum_l2", "deepfool", "sparse", "jpeg", "hebbian", "pairwise", "training")
-OTHERS = ("certificates", "pgd", "robust_curve", "kernels", "scaling", "chapter_times")
+OTHERS = ("judge", "certificates", "pgd", "robust_curve", "kernels", "scaling", "chapter_times")
 
 wanted = sys.argv[1:] or [*PEERS, *OTHERS]
 unknown = sorted(set(wanted) - {*PEERS, *OTHERS})
