@@ -67,8 +67,9 @@ mnist = data.load("mnist", "test", fallback="digits")
 lenet = zoo.pretrained("lenet", mnist.name)
 
 
-def gradient(model, x, y, loss="naive_ce"):
+def gradient(model, x, y, loss="ce"):
     """The slope of each image's loss in every pixel, (N, C, H, W)."""
+    # "ce" gives the cross-entropy's slope up to a positive factor for each image
     x = x.clone().requires_grad_()
     value = attacks.losses.named(loss)(model(x), y)  # (N,)
     return torch.autograd.grad(value.sum(), x)[0]
