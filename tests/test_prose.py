@@ -46,16 +46,19 @@ def typed(text: str, looks_measured: re.Pattern = MEASURED) -> list[str]:
 def strings(code: str):
     """The texts of a code cell that speak about our results, without the parts that Python fills in.
 
-    Left out: what a source claims and reports (in `verdict`), the question and the options of
-    `predict` (a reader's guesses, not results; its feedback is looked at), keys, and documentation.
+    Left out: what a source claims and reports (in `verdict` and in the rows of `claims`), the question and
+    the options of `predict` (a reader's guesses, not results; its feedback is looked at), keys, and documentation.
     """
+    others = ("claim", "where", "reported", "question", "answer")
+
     def visit(node):
         skipped = []
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("verdict", "predict"):
             skipped = [argument for argument in node.args if not isinstance(argument, ast.Dict)]
-            skipped += [word for word in node.keywords if word.arg in ("claim", "reported", "question", "answer")]
+            skipped += [word for word in node.keywords if word.arg in others]
         elif isinstance(node, ast.Dict):
-            skipped = node.keys
+            skipped = [*node.keys, *(value for key, value in zip(node.keys, node.values)
+                                     if getattr(key, "value", "") in others)]
         elif isinstance(node, ast.Subscript):
             skipped = [node.slice]
         elif isinstance(node, ast.FormattedValue):
@@ -113,7 +116,8 @@ def test_a_number_typed_in_prose_is_found(prose):
 
 
 @pytest.mark.parametrize("code", [
-    'records.verdict("A claim", source="unam2021", reported="1 %", measured="97.3 %", verdict="open", why="-")',
+    'records.verdict("A claim", source="unam2021", reported="1 %", measured="97.3 %", why="-")',
+    'records.claims([{"claim": "A claim", "reported": "1 %", "measured": "97.3 %"}])',
     'print(f"accuracy 97.3 % at {eps:.2%}")', 'widgets.predict("?", {"a": "LeNet keeps 3 %.", "b": "no"}, "a")',
 ])
 def test_a_number_typed_in_a_string_is_found(code):
@@ -136,7 +140,8 @@ def test_a_number_typed_under_a_figure_is_found(about):
     "#:See [the second part](02_networks.html#v1.5).", "x = 0.5  # one half", 'card["test accuracy 95 %"]',
     'print(f"{accuracy:.1%} of {n} images")', 'records.say("LeNet keeps {kept:.1%}.", kept=0.5)',
     'widgets.predict("?", {"about 50 %": "Close.", "about 5 %": "No."}, "about 5 %")',
-    'records.verdict("A claim", source="unam2021", reported="97.3 %", measured=f"{a:.1%}", verdict="open", why="-")',
+    'records.verdict("A claim", source="unam2021", reported="97.3 %", measured=f"{a:.1%}", why="-")',
+    'records.claims([{"claim": "12 of 20", "where": "12 of 20", "reported": "97.3 %", "measured": f"{a:.1%}"}])',
 ])
 def test_what_is_no_measurement_is_let_through(source):
     assert numbers_by_hand(notebook(source)) == []

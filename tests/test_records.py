@@ -230,24 +230,57 @@ def test_say_knows_names_and_settings(template):
     assert records.say(template + " {n}", n=7).data.endswith(" 7")
 
 
+def test_a_sentence_that_the_numbers_do_not_bear_out_is_an_error():
+    assert records.say("{a} is more than {b}.", holds=2 > 1, a=2, b=1).data == "2 is more than 1."
+    with pytest.raises(ValueError, match="do not bear out the sentence '1 is more than 2.'"):
+        records.say("{a} is more than {b}.", holds=1 > 2, a=1, b=2)
+
+
+CLAIM = dict(claim="A <claim>", source="unam2021", where="section 2 & 3", reported='"more"', measured="less",
+             verdict="differs")
+
+
 def verdict(**other):
-    given = dict(claim="A <claim>", source="unam2021", reported="more", measured="less", verdict="differs", why="R & D")
-    return records.verdict(**(given | other))
+    return records.verdict(**(CLAIM | {"why": "R & D"} | other))
 
 
-def test_verdict_shows_everything_escaped():
-    html = verdict().data
-    for text in ("A &lt;claim&gt;", "Kelley &amp; Fritz 2021", "more", "less", "differs", "R &amp; D",
-                 'class="advlens-verdict"'):
+def row(**other):
+    return records.claims([CLAIM | other])
+
+
+@pytest.mark.parametrize("shown", [verdict, row])
+def test_claims_are_shown_escaped(shown):
+    html = shown().data
+    for text in ("A &lt;claim&gt;", "Kelley &amp; Fritz 2021, section 2 &amp; 3", "&quot;more&quot;", "less"):
         assert text in html
     assert "<claim>" not in html
 
 
+def test_a_verdict_is_one_line_that_opens():
+    html = verdict().data
+    assert html.startswith('<details class="lens-verdict"') and " open" not in html.split(">")[0]
+    line = html[html.index("<summary>"):html.index("</summary>")]
+    assert "A &lt;claim&gt;" in line and "differs" in line and "less" not in line and "R &amp; D" in html
+
+
+def test_the_other_claims_are_counted():
+    assert "<summary>Other claims met here (2)</summary>" in records.claims([CLAIM, CLAIM]).data
+    with pytest.raises(TypeError, match="why"):
+        row(why="too much")
+
+
 @pytest.mark.parametrize("wrong", [{"source": "nobody2000"}, {"verdict": "maybe"}])
-def test_verdict_lists_what_it_knows(wrong):
+@pytest.mark.parametrize("shown", [verdict, row])
+def test_claims_list_what_is_known(shown, wrong):
     (name, given), = wrong.items()
     with pytest.raises(ValueError, match=f"unknown {name} '{given}'; known: (unam2021|confirmed), "):
-        verdict(**wrong)
+        shown(**wrong)
+
+
+@pytest.mark.parametrize("shown", [verdict, row])
+def test_a_claim_says_where_it_stands(shown):
+    with pytest.raises(ValueError, match="where is empty"):
+        shown(where=" ")
 
 
 def contrast(a, b):

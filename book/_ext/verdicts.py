@@ -1,15 +1,16 @@
-"""Collects the verdict boxes of all chapters in one place: the directive `{verdicts}`.
+"""Collects the claims of all chapters in one place: the directive `{verdicts}`.
 
-The boxes (records.verdict) lie in the stored outputs of the notebooks, so this page can
-neither forget a claim nor give another number than the chapter does.  Each box gets an
-id in its chapter, and its row a link there.
+The claims (records.verdict, records.claims) lie in the stored outputs of the notebooks, so this
+page can neither forget one nor give another number than the chapter does.  Each gets an id in
+its chapter, and its row here a link there.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,57 +19,33 @@ from measured import chapters, row
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.osutil import relative_uri
 
-BOX = '<div class="advlens-verdict"'
+TOLD = re.compile(r'data-claim="([^"]*)"')
 MEANING = {
-    "confirmed": "measured again, and agrees", "not confirmed": "measured, and not found",
-    "differs": "the direction agrees, the size does not",
-    "corrected": "a formula, a count or a word was wrong", "open": "not decided here",
+    "confirmed": "the same experiment, to our best effort, and it agrees",
+    "differs": "the same experiment: the direction agrees, the size does not",
+    "not confirmed": "the same experiment, and it was not found",
+    "not tested here": "no experiment of the same kind was run; the chapter says what would test it",
 }
 
 
-class Verdict(NamedTuple):
+class Claim(NamedTuple):
     page: str
     id: str
-    verdict: str
     claim: str
     source: str
+    where: str
     reported: str
     measured: str
-    why: str
+    verdict: str
 
 
-class Texts(HTMLParser):
-    """The texts of a box in their order: badge, claim, source, then the three answers."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.found: list[str] = []
-        self._inside = False
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        self._inside = tag in ("span", "strong", "dd")
-        if self._inside:
-            self.found.append("")
-
-    def handle_endtag(self, tag):
-        self._inside = False
-
-    def handle_data(self, text):
-        if self._inside:
-            self.found[-1] += text
-
-
-def read(notebook: Path, page: str) -> list[Verdict]:
-    """The boxes of one chapter, from its stored outputs."""
+def read(notebook: Path, page: str) -> list[Claim]:
+    """The claims of one chapter, from its stored outputs."""
     found = []
     for cell in json.loads(notebook.read_text())["cells"]:
         for output in cell.get("outputs", []):
-            html = "".join(output.get("data", {}).get("text/html", ""))
-            if html.startswith(BOX):
-                badge, claim, source, reported, measured, why = Texts(html).found
-                found.append(Verdict(page, f"verdict-{len(found) + 1}", badge, claim, source.strip("()"), reported,
-                                     measured, why))
+            for told in TOLD.findall("".join(output.get("data", {}).get("text/html", ""))):
+                found.append(Claim(page, f"claim-{len(found) + 1}", **json.loads(unescape(told))))
     return found
 
 
@@ -89,26 +66,27 @@ class Verdicts(SphinxDirective):
         by_source = {source: [v for v in found if v.source == source] for source in sorted({v.source for v in found})}
         return [summary(found)] + [self.section(source, rows) for source, rows in by_source.items()]
 
-    def section(self, source: str, rows: list[Verdict]) -> nodes.section:
+    def section(self, source: str, rows: list[Claim]) -> nodes.section:
         section = nodes.section("", nodes.title("", source), ids=[nodes.make_id(f"source {source}")])
         table = nodes.table(classes=["stack-on-phone", "verdicts"])
-        group = nodes.tgroup(cols=4)
-        group += [nodes.colspec(colwidth=width) for width in (30, 27, 33, 10)]
-        group += nodes.thead("", row([nodes.Text(head) for head in ("Claim", "Reported", "Measured", "Verdict")]))
+        group = nodes.tgroup(cols=5)
+        group += [nodes.colspec(colwidth=width) for width in (27, 13, 23, 27, 10)]
+        group += nodes.thead("", row([nodes.Text(head) for head in
+                                      ("Claim", "Where", "Reported", "Measured", "Verdict")]))
         body = nodes.tbody()
-        for v in rows:
-            address = relative_uri(f"{self.env.docname}.html", f"{v.page}.html")
-            link = nodes.reference("", f"chapter {Path(v.page).name[:2]}", refuri=f"{address}#{v.id}", internal=True)
-            claim = nodes.inline("", "", nodes.Text(v.claim + " ("), link, nodes.Text(")"))
-            badge = nodes.inline("", v.verdict, classes=["badge-" + v.verdict.replace(" ", "-")])
-            body += row([claim, nodes.Text(v.reported), nodes.Text(v.measured), badge])
+        for c in rows:
+            address = relative_uri(f"{self.env.docname}.html", f"{c.page}.html")
+            link = nodes.reference("", f"chapter {Path(c.page).name[:2]}", refuri=f"{address}#{c.id}", internal=True)
+            claim = nodes.inline("", "", nodes.Text(c.claim + " ("), link, nodes.Text(")"))
+            badge = nodes.inline("", c.verdict, classes=["badge-" + c.verdict.replace(" ", "-")])
+            body += row([claim, nodes.Text(c.where), nodes.Text(c.reported), nodes.Text(c.measured), badge])
         group += body
         table += group
         section += table
         return section
 
 
-def summary(found: list[Verdict]) -> nodes.Node:
+def summary(found: list[Claim]) -> nodes.Node:
     """How many of each verdict."""
     counts = Counter(v.verdict for v in found)
     listed = nodes.bullet_list()
@@ -119,17 +97,22 @@ def summary(found: list[Verdict]) -> nodes.Node:
     return listed
 
 
-def name_boxes(app, doctree):
-    """Give each box of a chapter the id that its row links to."""
+def name_claims(app, doctree):
+    """Give each claim of a chapter the id that its row links to."""
     number = 0
+
+    def named(told: re.Match) -> str:
+        nonlocal number
+        number += 1
+        return f'id="claim-{number}" {told[0]}'
+
     for raw in doctree.findall(nodes.raw):
-        if raw.get("format") == "html" and raw.astext().startswith(BOX):
-            number += 1
-            raw.children = [nodes.Text(raw.astext().replace("<div", f'<div id="verdict-{number}"', 1))]
+        if raw.get("format") == "html" and TOLD.search(raw.astext()):
+            raw.children = [nodes.Text(TOLD.sub(named, raw.astext()))]
             raw.rawsource = raw.astext()
 
 
 def setup(app):
     app.add_directive("verdicts", Verdicts)
-    app.connect("doctree-read", name_boxes)
+    app.connect("doctree-read", name_claims)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -64,17 +64,19 @@ def test_an_unknown_record_is_a_warning_of_the_build(data, tmp_path):
     assert app._warncount == 1
 
 
-def test_a_verdict_box_is_read_back(tmp_path):
-    """The page of sources reads what records.verdict writes."""
+def test_claims_are_read_back(tmp_path):
+    """The page of sources reads what records.verdict and records.claims write."""
     from advlens.course import records
 
-    box = records.verdict("Two < three & true.", source="marinelli", reported="r", measured="m", verdict="differs",
-                          why="w")
-    cells = [{"outputs": []},
-             {"outputs": [{"data": {"text/html": box.data}}, {"data": {"text/html": ["<p>no box</p>"]}}]}]
+    told = dict(claim='Two < three & "true".', source="marinelli", where="table 2", reported="r", measured="m",
+                verdict="differs")
+    box, table = records.verdict(**told, why="w"), records.claims([told | {"claim": "b"}, told | {"claim": "c"}])
+    cells = [{"outputs": []}, *({"outputs": [{"data": {"text/html": html}}]}
+                                for html in (box.data, ["<p>no claim</p>"], table.data.splitlines(keepends=True)))]
     (tmp_path / "03_x.ipynb").write_text(json.dumps({"cells": cells}))
     assert verdicts.read(tmp_path / "03_x.ipynb", "chapters/03_x") == [
-        verdicts.Verdict("chapters/03_x", "verdict-1", "differs", "Two < three & true.", "Marinelli", "r", "m", "w")]
+        verdicts.Claim("chapters/03_x", f"claim-{i}", **(told | {"claim": claim, "source": "Marinelli"}))
+        for i, claim in ((1, 'Two < three & "true".'), (2, "b"), (3, "c"))]
     assert set(verdicts.MEANING) == set(records.VERDICTS)
 
 

@@ -17,6 +17,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from string import Formatter
+from typing import Sequence
 
 import torch
 
@@ -128,8 +129,11 @@ NOT_MEASURED = re.compile(r"""
   | \b95\ ?%\ (confidence\ )?interval""", re.VERBOSE)
 
 
-def say(template: str, **values):
+def say(template: str, *, holds: bool = True, **values):
     """A sentence of prose whose numbers come from variables, as Markdown.
+
+    holds: whether the numbers bear out what the sentence says in words ("fewer", "hardly");
+    ValueError when they no longer do.
 
     >>> say("LeNet-5 keeps {kept:.1%} of the images at eps = 8/255.", kept=0.5).data
     'LeNet-5 keeps 50.0% of the images at eps = 8/255.'
@@ -143,7 +147,10 @@ def say(template: str, **values):
     if found := re.search(r"\S*\d\S*", NOT_MEASURED.sub("", typed)):
         raise ValueError(f"the number {found[0]!r} is typed by hand in {template!r}; "
                          "write {name} there and pass name=...")
-    return Markdown(template.format(**values))
+    said = template.format(**values)
+    if not holds:
+        raise ValueError(f"the numbers do not bear out the sentence {said!r}: change its words")
+    return Markdown(said)
 
 
 # How the citation keys read in a verdict box.
@@ -152,8 +159,7 @@ SOURCES = {
     "cutilli2021": "Cutilli 2021", "klientov": "Klientov",
 }
 # Verdict -> colour of its badge: white text on each has a contrast above 4.5.
-VERDICTS = {"confirmed": "#00694d", "not confirmed": "#b04a00", "differs": "#8a5a00", "corrected": "#00598c",
-            "open": "#5f5f5f"}
+VERDICTS = {"confirmed": "#00694d", "differs": "#8a5a00", "not confirmed": "#b04a00", "not tested here": "#5f5f5f"}
 
 
 def listing(function):
@@ -163,28 +169,74 @@ def listing(function):
     return Markdown(f"```python\n{inspect.getsource(function)}```")
 
 
-def verdict(claim: str, *, source: str, reported: str, measured: str, verdict: str, why: str):
-    """A box that holds a source's claim against what we measured, as HTML.
+def verdict(claim: str, *, source: str, where: str, reported: str, measured: str, verdict: str, why: str):
+    """A line that holds a source's claim against what we measured, and opens on a click; as HTML.
 
-    All texts are plain.  source: a key of SOURCES.  verdict: a key of VERDICTS.
-    Raises ValueError, which lists the known keys, for any other.
+    All texts are plain.  source: a key of SOURCES.  where: the section, table or figure.  verdict: a key
+    of VERDICTS; the first three need the same kind of net, data, protocol and quantity.
+    Raises ValueError, which lists the known keys, for any other, and for an empty `where`.
     """
     from IPython.display import HTML
 
-    for name, given, known in (("source", source, SOURCES), ("verdict", verdict, VERDICTS)):
-        if given not in known:
-            raise ValueError(f"unknown {name} {given!r}; known: {', '.join(known)}")
+    _known(source, where, verdict)
     rows = "".join(f'<dt style="font-weight: 600; margin: 0">{head}</dt><dd style="margin: 0">{escape(text)}</dd>'
                    for head, text in (("Reported", reported), ("Measured", measured), ("Why", why)))
     # The box takes the page's own text colour, and a veil of grey that shows on light and on dark.
     return HTML(
-        f'<div class="advlens-verdict" role="note" style="border-left: 4px solid {VERDICTS[verdict]}; '
-        f'background: rgba(128, 128, 128, 0.1); padding: 0.7em 1em; margin: 1em 0"><p style="margin: 0 0 0.5em">'
-        f'<span style="background: {VERDICTS[verdict]}; color: white; padding: 0.1em 0.6em; border-radius: 1em; '
-        f'font-size: 0.85em">{verdict}</span> <strong>{escape(claim)}</strong> '
-        f'<span>({escape(SOURCES[source])})</span></p>'
-        f'<dl style="display: grid; grid-template-columns: max-content 1fr; gap: 0.2em 1em; margin: 0">'
-        f'{rows}</dl></div>')
+        f'<details class="lens-verdict" {_told(claim, source, where, reported, measured, verdict)} '
+        f'style="border-left: 4px solid {VERDICTS[verdict]}; background: rgba(128, 128, 128, 0.1); '
+        f'padding: 0.6em 1em; margin: 1em 0"><summary>{_badge(verdict)} <strong>{escape(claim)}</strong> '
+        f'<span>({escape(SOURCES[source])}, {escape(where)})</span></summary>'
+        '<dl style="display: grid; grid-template-columns: max-content 1fr; gap: 0.3em 1em; margin: 0.7em 0 0">'
+        f'{rows}</dl></details>')
+
+
+def claims(rows: Sequence[dict[str, str]]):
+    """The folded table "Other claims met here", as HTML.
+
+    rows: dicts with the keys claim, source, where, reported, measured and verdict, as in `verdict`.
+    Raises ValueError as `verdict` does, and TypeError for a row with other keys.
+    """
+    from IPython.display import HTML
+
+    body = "".join(_row(**row) for row in rows)
+    heads = "".join(f'<th scope="col">{head}</th>' for head in HEADS)
+    return HTML(f'<details class="lens-claims"><summary>Other claims met here ({len(rows)})</summary>'
+                f'<table class="table stack-on-phone"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+                '</details>')
+
+
+HEADS = ("Claim", "Where", "Reported", "Measured", "Verdict")
+
+
+def _row(claim: str, source: str, where: str, reported: str, measured: str, verdict: str) -> str:
+    _known(source, where, verdict)
+    texts = (escape(claim), f"{escape(SOURCES[source])}, {escape(where)}", escape(reported), escape(measured),
+             _badge(verdict))
+    first, *others = zip(HEADS, texts)
+    cells = "".join(f'<td><span class="cell-label">{head}</span>{text}</td>' for head, text in others)
+    told = _told(claim, source, where, reported, measured, verdict)
+    return f'<tr {told}><th scope="row" style="font-weight: inherit">{first[1]}</th>{cells}</tr>'
+
+
+def _known(source: str, where: str, verdict: str) -> None:
+    for name, given, known in (("source", source, SOURCES), ("verdict", verdict, VERDICTS)):
+        if given not in known:
+            raise ValueError(f"unknown {name} {given!r}; known: {', '.join(known)}")
+    if not where.strip():
+        raise ValueError("where is empty; name the section, table or figure that makes the claim")
+
+
+def _badge(verdict: str) -> str:
+    return (f'<span class="lens-badge" style="background: {VERDICTS[verdict]}; color: white; padding: 0.1em 0.6em; '
+            f'border-radius: 1em; font-size: 0.85em; white-space: nowrap">{verdict}</span>')
+
+
+def _told(claim: str, source: str, where: str, reported: str, measured: str, verdict: str) -> str:
+    """What the book's table of all claims reads."""
+    said = dict(claim=claim, source=SOURCES[source], where=where, reported=reported, measured=measured,
+                verdict=verdict)
+    return f'data-claim="{escape(json.dumps(said))}"'
 
 
 def quote(name: str):
