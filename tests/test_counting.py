@@ -9,7 +9,8 @@ import torch
 from shapely.geometry import Polygon
 from torch import nn
 
-from advlens import counting, layers
+from advlens import layers
+from advlens.course import counting
 
 seeded = lambda seed=0: torch.Generator().manual_seed(100 * int(os.environ.get("ADVLENS_TEST_SEED", "0")) + seed)
 small = dict(side=32, most=2, smallest=5, largest=9)

@@ -9,8 +9,6 @@ False
 True
 """
 
-from __future__ import annotations
-
 from typing import Callable
 
 import torch

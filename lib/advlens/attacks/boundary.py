@@ -6,8 +6,6 @@
 (torch.Size([2, 3]), torch.Size([2, 1, 2, 2]))
 """
 
-from __future__ import annotations
-
 from typing import Callable
 
 import torch

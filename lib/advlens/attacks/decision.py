@@ -7,8 +7,6 @@
 0.28
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from typing import Callable, NamedTuple

@@ -9,8 +9,6 @@ The logits of this net are the first two pixels, so the boundary between its cla
 tensor([0.6224, 0.6276, 0.5000, 0.5000])
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -7,8 +7,6 @@
 0.2
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from advlens.attacks.ddn import decoupled

@@ -7,8 +7,6 @@ tensor([[[[0.5000, 1.0000],
           [1.0000, 0.0000]]]])
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -4,8 +4,6 @@
 tensor([-3.])
 """
 
-from __future__ import annotations
-
 from typing import Callable
 
 import torch

@@ -7,8 +7,6 @@ tensor([[0.1000, 0.1000],
         [0.1000, 0.1000]])
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

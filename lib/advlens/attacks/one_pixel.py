@@ -9,8 +9,6 @@ tensor([[[[0.5000, 0.5000],
           [0.5000, 1.0000]]]])
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

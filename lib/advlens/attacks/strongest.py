@@ -6,8 +6,6 @@
 ((None,), ('log-odds',))
 """
 
-from __future__ import annotations
-
 import warnings
 from functools import partial
 from typing import Callable, NamedTuple

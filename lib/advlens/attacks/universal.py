@@ -8,8 +8,6 @@
 (torch.Size([1, 1, 6, 6]), [True, True, True])
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
