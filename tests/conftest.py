@@ -196,3 +196,10 @@ def batch() -> tuple[Tensor, Tensor]:
 def work():
     """Counts forward and backward passes, in images."""
     return evaluation.passes
+
+
+@pytest.fixture
+def case(net, batch):
+    """The small net in float64 and evaluation mode, images, and the classes that it gives them."""
+    x, net = batch[0].double(), net.double().eval()
+    return net, x, evaluation.logits(net, x).argmax(1)

@@ -15,7 +15,7 @@ from torch import nn
 
 from advlens.attacks import one_pixel, one_pixel_exhaustive
 from advlens.attacks.one_pixel import _first_population, _paint
-from advlens.evaluation import evaluate, logits
+from advlens.evaluation import evaluate
 
 seeded = lambda seed=0: torch.Generator().manual_seed(seed)
 
@@ -27,16 +27,6 @@ def evolve(*a, population=20, generations=4, seed=0, **k):
 
 ATTACKS = {"evolution": evolve, "three pixels": partial(evolve, pixels=3), "exhaustive": one_pixel_exhaustive}
 both = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
-
-
-@pytest.fixture
-def case(net, batch):
-    """A net, images and their predicted classes, with the logits so near to each other that some images fall and some
-    do not.
-    """
-    x = batch[0].double()
-    net = net.double().eval()
-    return net, x, logits(net, x).argmax(1)
 
 
 # --- oracles -------------------------------------------------------------------------

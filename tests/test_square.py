@@ -20,16 +20,6 @@ seeded = lambda seed=0: torch.Generator().manual_seed(seed)
 both = pytest.mark.parametrize("norm, eps", [("linf", 0.1), ("l2", 1.0)])
 
 
-@pytest.fixture
-def case(net, batch):
-    """A net, images and their predicted classes, with the logits so near to each other that some images fall and some
-    do not.
-    """
-    x = batch[0].double()
-    net = net.double().eval()
-    return net, x, logits(net, x).argmax(1)
-
-
 class Linear(nn.Module):
     """Two classes; class 1 gains with every pixel, each with its own weight: the best corner of the ball is known."""
 
