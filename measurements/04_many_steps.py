@@ -1,4 +1,5 @@
-"""Chapter 04: many steps.  FGSM against PGD, the knobs of PGD, its starts, confident nets, the strongest attack."""
+"""Chapter 04: many steps.  FGSM against PGD, the knobs of PGD, its schedules and starts, confident nets, the
+strongest attack."""
 
 from __future__ import annotations
 
@@ -68,6 +69,21 @@ def knob_table(results: list) -> dict:
             "accuracy": [[left(steps, size, 0) for size in STEP_SIZES] for steps in STEPS],
             "after starts": [evaluation.rate(torch.arange(KNOBS_IMAGES) < len(images))._asdict() for images in after],
             "start at x": left(40, 2.5, None), "random start": left(40, 2.5, 0)}
+
+
+SCHEDULE_NETS, SCHEDULE_EPS = ("lenet", "hebbian_bio", "hebbian_bp"), (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+SCHEDULES = {"2/255": 2 / 255, "2.5 eps / 40": None}
+
+
+def schedule(net: str, step: str, eps: float) -> dict:
+    """Accuracy under forty steps of PGD, of 2/255 as in belaustegui2022 or growing with eps; 500 images.
+
+    The two nets of the source are attacked as there: cross-entropy of the logits / 10^5.
+    """
+    model, test = _net_and_images(net, 500)
+    loss = "ce" if net == "lenet" else lambda z, y: cross_entropy(z / 1e5, y)
+    strike = partial(attacks.pgd, eps=eps, steps=40, step_size=SCHEDULES[step], loss=loss, generator=_generator())
+    return evaluation.robust_accuracy(model, test, attack=strike, batch_size=250)._asdict()
 
 
 def starts() -> dict:
@@ -223,6 +239,9 @@ RECORDS = {
                       curves, BOTH, SEED),
     "04-knobs": Grid(knobs, [*CELLS, *({"steps": 40, "step_size": 2.5, "start": start}
                                        for start in (None, *STARTS[1:]))], knob_table, ["mnist test"], SEED),
+    "04-schedule": Grid(schedule, [{"net": net, "step": step, "eps": eps} for net in SCHEDULE_NETS
+                                   for step in SCHEDULES for eps in SCHEDULE_EPS],
+                        nested("net", "step", "eps"), ["mnist test"], SEED),
     "04-starts": Grid(starts, data=["mnist test"], seed=SEED),
     "04-confident": Grid(confident, confident_points(), confident_values, ["mnist test"], SEED),
     "04-honest": Grid(curve, honest_points(), honest_values, BOTH, SEED),
