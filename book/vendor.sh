@@ -10,12 +10,6 @@ cd "$work"
 
 unpack() { tar xzf "$(npm pack --silent "$1")" && rm -rf "$2" && mkdir -p "$2"; }
 
-# Widgets without a kernel: one script and the icon fonts that it asks for.
-unpack @jupyter-widgets/html-manager@1.0.15 "$vendor/html-manager"
-cp package/dist/embed.js package/dist/embed.js.LICENSE.txt package/dist/*.woff2 "$vendor/html-manager/"
-cp "$book/html-manager-LICENSE" "$vendor/html-manager/LICENSE"  # not in the package
-rm -rf package
-
 # Formulas.  The parts instead of the combined script: the menu (0.4 MB) stays at home.
 unpack mathjax@3.2.2 "$vendor/mathjax"
 cd package/es5
