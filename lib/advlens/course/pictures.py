@@ -200,9 +200,9 @@ def grid(panels: Sequence, *, columns: int | None = None, heads: Sequence[str] |
         for j, panel in enumerate(row):
             head = _head(heads[j], i, rows) if heads is not None else ""
             body.append(_cell(panel, head))
-    inside = f'<div class="lens-grid{" lens-rowheads" if rows is not None else ""}" style="{_shape(table, heads, rows)}">' \
-             f'{"".join(body)}</div>'
-    return Picture(f'<div class="lens-picture">{inside}{provenance(source)}</div>',
+    kind = "lens-grid lens-rowheads" if rows is not None else "lens-grid"
+    return Picture(f'<div class="lens-picture"><div class="{kind}" style="{_shape(table, heads, rows)}">'
+                   f'{"".join(body)}</div>{provenance(source)}</div>',
                    lambda: sheet(table, heads, rows, source))
 
 
@@ -276,7 +276,8 @@ def sheet(table: list[list], heads=None, rows=None, source: str | None = None) -
         for j, picture in enumerate(row):
             if picture is not None:
                 sheet.paste(picture, (sum(widths[:j]), top + row_head))
-                pen.text((sum(widths[:j]), top + row_head + heights[i]), table[i][j].title, fill="black", font=_font(11))
+                pen.text((sum(widths[:j]), top + row_head + heights[i]), table[i][j].title, fill="black",
+                         font=_font(11))
         top += row_head + heights[i] + 15 * lines[i] + 12
     if source:
         pen.text((0, top), f"Data: {source}", fill=(90, 90, 90), font=_font(10))

@@ -19,7 +19,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from advlens.course import pictures
 from advlens.course.pictures import Panel, Picture, image, noise
@@ -28,10 +28,10 @@ from advlens.evaluation import Curve
 from advlens.training import History
 
 __all__ = ["GREY", "INK", "LOOKS", "OTHERS", "Panel", "Picture", "RIGHT", "WIDTH", "WRONG", "attack", "axes", "bars",
-           "colour", "confusion", "curves", "finish", "grid", "heat", "history", "image", "images", "label", "noise",
+           "colour", "confusion", "curves", "finish", "grid", "heat", "history", "image", "images", "label", "network", "noise",
            "percent", "use_style"]
 
-# Inches.  On a phone (312 px) a plot of WIDTH shows its letters at their own size, 10.5 px; of NARROW, half as large again.
+# Inches.  On a phone (312 px) a plot of WIDTH shows its letters at their own size, 10.5 px; one of NARROW larger.
 WIDTH, NARROW = 4.3, 2.85
 INK, GREY, GRID, RIGHT, WRONG = "#222222", "#707070", "#e4e4e4", "#009e72", "#d55e01"
 BLUE, ORANGE, GREEN, PINK, AMBER, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -138,8 +138,8 @@ def finish(what: Axes | Figure | Sequence[Axes], source: str | None = None, *, c
     for figure in figures:
         plt.close(figure)  # forgotten by pyplot, or an inline backend would draw it a second time
         if figure.get_figwidth() > 1.05 * WIDTH:
-            raise ValueError(f"a figure {figure.get_figwidth():g} inches wide is too small to read on a phone: draw each "
-                             "panel on one of plots.axes(n), and give finish the list of them")
+            raise ValueError(f"a figure {figure.get_figwidth():g} inches wide is too small to read on a phone: draw "
+                             "each panel on one of plots.axes(n), and give finish the list of them")
     widest = max(figure.get_figwidth() for figure in figures)
     columns = columns or COLUMNS.get(len(figures), 3)
     shape = f"--lens-columns:{min(columns, len(figures))};--lens-least:{72 * widest:.0f}px"
@@ -184,7 +184,8 @@ def percent(ax: Axes, axis: str = "y") -> None:
 # --- images --------------------------------------------------------------------
 
 def images(x: Tensor, titles: Sequence[str] | None = None, columns: int = 10, *, heads: Sequence[str] | None = None,
-           rows: Sequence[str] | None = None, source: str | None = None, frame: Sequence[bool] | None = None) -> Picture:
+           rows: Sequence[str] | None = None, source: str | None = None,
+           frame: Sequence[bool] | None = None) -> Picture:
     """A grid of images (N, C, H, W) in [0, 1], pixel by pixel.
 
     titles: one per image; where they need the room, the grid has fewer than `columns`, unless heads fix them.
@@ -336,3 +337,10 @@ def bars(values: Sequence[float], labels: Sequence[str], *, ylabel: str, source:
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
     return finish(ax, source)
+
+
+def network(model: nn.Module, shape: tuple[int, int, int], *, source: str | None = None) -> Picture:
+    """A drawing of the network for images of `shape` (C, H, W): see `drawings.network`."""
+    from advlens.course import drawings
+
+    return drawings.network(model, shape, source=source)
