@@ -11,7 +11,7 @@
 # %% [markdown]
 # # Exercises: many steps
 #
-# Three exercises for the chapter [Many steps: BIM and PGD](../../chapters/04_many_steps.ipynb): you write the strongest of the simple attacks, you find out what restarts are worth, and you doubt a good result.
+# Five exercises for the chapter [Many steps: BIM and PGD](../../chapters/04_many_steps.ipynb): you walk two steps with a pencil, you write the strongest of the simple attacks, you find out what restarts are worth, you break a network that stands against all of this, and you doubt a good result.
 # Run the cells from top to bottom. Each check says "ok", or gives you one hint. All of it runs on a laptop in seconds.
 
 # %%
@@ -36,7 +36,22 @@ from advlens.course import checks, plots, records, widgets
 plots.use_style()
 
 # %% [markdown]
-# ## 1. Code: projected gradient descent
+# ## 1. By hand: two steps
+#
+# An image of two pixels, $(0.5,\ 0.95)$. The gradient of the loss is $(-3,\ 2)$ everywhere. PGD in the maximum norm starts at the image, with $\varepsilon = 0.1$ and steps of 0.08. Take a pencil: where does the walk stand after the first step, and where after the second? Remember both fences.
+
+# %% nbgrader={"grade": false, "grade_id": "hand", "locked": false, "schema_version": 3, "solution": true, "task": false}
+points = {"after step 1": None, "after step 2": None}
+
+### BEGIN SOLUTION
+points = {"after step 1": (0.42, 1.0), "after step 2": (0.4, 1.0)}
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "hand-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+checks.two_steps(points)
+
+# %% [markdown]
+# ## 2. Code: projected gradient descent
 #
 # Write `my_pgd(model, x, y, eps, step_size, steps)` for the maximum norm. Begin at `x` itself, without a random start, and repeat `steps` times:
 #
@@ -97,7 +112,7 @@ assert fooled[0] >= fooled[1] - 0.1, f"on colour images your attack fools {foole
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2. Measurement: what are restarts worth?
+# ## 3. Measurement: what are restarts worth?
 #
 # A random start may be unlucky. So one tries several, and an image counts as robust only if it stands them all.
 #
@@ -149,7 +164,32 @@ assert conclusion == "c", "an attack shows what is broken; what it does not brea
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 3. Thought: too good
+# ## 4. Break it: a network that rounds
+#
+# A colleague puts LeNet behind a rounding: it sees only five grey levels. `attacks.pgd` with `eps=0.15` fools hardly a digit any more. Run the next cell and see.
+
+# %%
+digits = data.load("digits", "test")[:50]
+model = checks.Rounded(zoo.pretrained("lenet", "digits")).eval()  # model.net is LeNet
+adversarial = attacks.pgd(model, digits.images, digits.labels, eps=0.15)
+print(evaluation.evaluate(model, digits.images, adversarial, digits.labels).success.float().mean())
+
+# %% [markdown]
+# The digits look the same after rounding, so why should the network be safe? Write `break_it(model, x, y, eps, attack)`, which gets `attacks.pgd` as its `attack`, so that at least nine digits in ten fool the rounded network. You know everything about the model; anything goes, as long as the result stays in the ball.
+
+# %% nbgrader={"grade": false, "grade_id": "break", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def break_it(model, x, y, eps, attack):
+    ### BEGIN SOLUTION
+    # Rounding is flat between two levels, so its gradient is 0. The network behind it is not flat, and
+    # what fools it survives the rounding.
+    return attack(model.net, x, y, eps=eps, loss="margin")
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "break-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+checks.rounded(break_it)
+
+# %% [markdown]
+# ## 5. Thought: too good
 #
 # A colleague shows you a network that keeps 95 % of its accuracy under PGD with the cross-entropy loss. You read its code: before they are returned, the logits are multiplied by 100.
 #

@@ -12,8 +12,8 @@ from advlens.course.checks.ch00 import noise_against_fgsm, sizes
 from advlens.course.checks.ch01 import statistics, to_images
 from advlens.course.checks.ch02 import gradients, one_million
 from advlens.course.checks.ch03 import fgsm, smallest_eps
-from advlens.course.checks.ch04 import pgd, restarts
+from advlens.course.checks.ch04 import Rounded, pgd, restarts, rounded, two_steps
 from advlens.course.checks.hint import CheckFailed
 
-__all__ = ["CheckFailed", "fgsm", "gradients", "noise_against_fgsm", "one_million", "pgd", "restarts", "sizes",
-           "smallest_eps", "statistics", "to_images"]
+__all__ = ["CheckFailed", "Rounded", "fgsm", "gradients", "noise_against_fgsm", "one_million", "pgd", "restarts",
+           "rounded", "sizes", "smallest_eps", "statistics", "to_images", "two_steps"]

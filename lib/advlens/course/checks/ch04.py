@@ -1,9 +1,10 @@
-"""Checks of chapter 04: projected gradient descent, and what restarts change."""
+"""Checks of chapter 04: a walk by hand, projected gradient descent, restarts, and a network that rounds its input."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from advlens import attacks, data, evaluation, zoo
 from advlens.course.checks import hint
@@ -127,3 +128,62 @@ def restarts(accuracy: dict) -> None:
 def _attack(restarts: int):
     seed = torch.Generator().manual_seed(0)
     return lambda model, x, y: attacks.pgd(model, x, y, eps=0.1, steps=3, restarts=restarts, generator=seed)
+
+
+HAND = {"after step 1": (0.42, 1.0), "after step 2": (0.4, 1.0)}
+
+
+def two_steps(points: dict) -> None:
+    """Check the walk by hand: {"after step 1": (pixel 1, pixel 2), "after step 2": ...}.
+
+    From (0.5, 0.95), gradient (-3, 2) everywhere, eps = 0.1, two steps of 0.08 in the maximum norm.
+    """
+    hint.answered(points=points)
+    hint.require(set(points) == set(HAND), f"`points` has the keys {sorted(points)}: it needs {sorted(HAND)}.")
+    mistakes = {
+        "Wrong sign: pixel 1 has a negative gradient, so a darker pixel raises the loss.": [(0.58, 0.87), (0.6, 0.85)],
+        "Pixel 2 is brighter than white: after each step clamp to [0, 1].": [(0.42, 1.03), (0.4, 1.05)],
+        "Pixel 1 leaves the ball in the second step: it may change by 0.1 in all, counted from the clean image.":
+            [(0.42, 1.0), (0.34, 1.0)],
+        "You step along the gradient itself: take its sign, so that every pixel moves by the step size.":
+            [(0.4, 1.0), (0.4, 1.0)],
+        "You step by eps: each step has length 0.08, and only the sum is limited by eps.": [(0.4, 1.0), (0.4, 1.0)],
+    }
+    for place, (name, expected) in enumerate(HAND.items()):
+        hint.compare(points[name], expected, {text: walk[place] for text, walk in mistakes.items()},
+                     f"The point {name} is another one: add 0.08 times the sign of the gradient, bring each pixel back "
+                     "to within 0.1 of the clean image, then to [0, 1].", tolerance=1e-6)
+    print("ok  both steps, both fences")
+
+
+class Rounded(nn.Module):
+    """A network that sees only five grey levels: its input is rounded to quarters."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net((4 * x).round() / 4)
+
+
+def rounded(function) -> None:
+    """Check `function(model, x, y, eps, attack)`: does it fool LeNet behind a rounding of its input?
+
+    `model.net` is LeNet; `attack` is the library's PGD, handed over because here its use is the task.
+    """
+    digits = data.load("digits", "test")[100:160]
+    model = Rounded(zoo.pretrained("lenet", "digits").requires_grad_(True)).eval()
+    x, y, eps = digits.images, digits.labels, 0.15
+    got = hint.attack(function, model, x, y, eps, attacks.pgd)
+    far = (got - x).abs().max().item()
+    hint.require(far <= eps + 1e-5, f"A pixel changes by {far:.3f} at eps = {eps}: stay in the ball.")
+    hint.require(got.min() >= 0 and got.max() <= 1, "Pixels leave [0, 1]: clamp.")
+    fooled = evaluation.evaluate(model, x, got, y).success
+    hint.require(fooled.double().mean() >= 0.1,
+                 f"{int(fooled.sum())} of {len(x)} images are fooled. The rounding is flat between two levels, so its "
+                 "gradient is 0 everywhere and PGD walks blindly. Which part of the model does have a gradient?")
+    hint.require(fooled.double().mean() >= 0.9,
+                 f"{int(fooled.sum())} of {len(x)} images are fooled; at least nine in ten can be. Is every image "
+                 "attacked with all of the budget, with enough steps, and towards a higher loss?")
+    print(f"ok  {int(fooled.sum())} of {len(x)} images fool the network behind the rounding")
