@@ -40,15 +40,15 @@ plots.use_style()
 #
 # An image of two pixels, $(0.5,\ 0.95)$. The gradient of the loss is $(-3,\ 2)$ everywhere. PGD in the maximum norm starts at the image, with $\varepsilon = 0.1$ and steps of 0.08. Take a pencil: where does the walk stand after the first step, and where after the second? Remember both fences.
 
-# %% nbgrader={"grade": false, "grade_id": "hand", "locked": false, "schema_version": 3, "solution": true, "task": false}
-points = {"after step 1": None, "after step 2": None}
+# %% nbgrader={"grade": false, "grade_id": "warmup", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def by_hand():
+    """{"after step 1": (pixel 1, pixel 2), "after step 2": (pixel 1, pixel 2)}"""
+    ### BEGIN SOLUTION
+    return {"after step 1": (0.42, 1.0), "after step 2": (0.4, 1.0)}
+    ### END SOLUTION
 
-### BEGIN SOLUTION
-points = {"after step 1": (0.42, 1.0), "after step 2": (0.4, 1.0)}
-### END SOLUTION
-
-# %% nbgrader={"grade": true, "grade_id": "hand-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-checks.two_steps(points)
+# %% nbgrader={"grade": true, "grade_id": "warmup-check", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+checks.two_steps(by_hand)
 
 # %% [markdown]
 # ## 2. Code: projected gradient descent
@@ -177,7 +177,7 @@ print(evaluation.evaluate(model, digits.images, adversarial, digits.labels).succ
 # %% [markdown]
 # The digits look the same after rounding, so why should the network be safe? Write `break_it(model, x, y, eps, attack)`, which gets `attacks.pgd` as its `attack`, so that at least nine digits in ten fool the rounded network. You know everything about the model; anything goes, as long as the result stays in the ball.
 
-# %% nbgrader={"grade": false, "grade_id": "break", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% nbgrader={"grade": false, "grade_id": "transfer", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def break_it(model, x, y, eps, attack):
     ### BEGIN SOLUTION
     # Rounding is flat between two levels, so its gradient is 0. The network behind it is not flat, and
@@ -185,7 +185,7 @@ def break_it(model, x, y, eps, attack):
     return attack(model.net, x, y, eps=eps, loss="margin")
     ### END SOLUTION
 
-# %% nbgrader={"grade": true, "grade_id": "break-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "transfer-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 checks.rounded(break_it)
 
 # %% [markdown]

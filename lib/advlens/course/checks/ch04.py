@@ -133,13 +133,14 @@ def _attack(restarts: int):
 HAND = {"after step 1": (0.42, 1.0), "after step 2": (0.4, 1.0)}
 
 
-def two_steps(points: dict) -> None:
-    """Check the walk by hand: {"after step 1": (pixel 1, pixel 2), "after step 2": ...}.
+def two_steps(function) -> None:
+    """Check what `function()` says of the walk by hand: {"after step 1": (pixel 1, pixel 2), "after step 2": ...}.
 
     From (0.5, 0.95), gradient (-3, 2) everywhere, eps = 0.1, two steps of 0.08 in the maximum norm.
     """
-    hint.answered(points=points)
-    hint.require(set(points) == set(HAND), f"`points` has the keys {sorted(points)}: it needs {sorted(HAND)}.")
+    points = hint.call(function)
+    hint.require(isinstance(points, dict) and set(points) == set(HAND),
+                 f"Return a dict with the keys {sorted(HAND)}, each a pair of pixels.")
     mistakes = {
         "Wrong sign: pixel 1 has a negative gradient, so a darker pixel raises the loss.": [(0.58, 0.87), (0.6, 0.85)],
         "Pixel 2 is brighter than white: after each step clamp to [0, 1].": [(0.42, 1.03), (0.4, 1.05)],
