@@ -21,12 +21,19 @@ from tqdm.auto import tqdm
 
 from advlens.course import records
 
-STATE, VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 # A picture in an output or in a widget, as it stands in JSON.  Two processors draw a chapter's
 # pictures a few grey levels apart; a line or a number that moved is a hundred levels away.
 PNG = re.compile(r"iVBORw0KGgo(?:[A-Za-z0-9+/=]|\\n)*")
 LARGEST, MEAN = 8, 0.25  # of 255 grey levels: of one value of one pixel, of the whole picture
+
+# A drawing, the same way: its numbers may move by a part of a pixel, its words may not change.  Its names of clips
+# are made from its numbers.
+SVG = re.compile(r"<svg\b.*?svg>", re.DOTALL)
+TAG, NUMBER = re.compile(r"<[^<>]*>"), re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
+NAME = re.compile(r'(?:\bid=\\*"|\burl\(#)[\w-]+')
+MOVED = 0.6  # pixels
 
 # Runs after the last cell, in the chapter's own kernel.
 SOURCES = """
@@ -67,6 +74,7 @@ def execute(source: Path, *, standin: str = "never", timeout: int = 900):
     code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code"]
     bar = tqdm(total=len(code), desc=source.stem, unit="cell")
     client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", coalesce_streams=True,
+                            store_widget_state=False,
                             resources={"metadata": {"path": str(source.parent)}},
                             on_cell_executed=lambda **_: bar.update())
     began = time.monotonic()
@@ -78,36 +86,25 @@ def execute(source: Path, *, standin: str = "never", timeout: int = 900):
 
 
 def normalise(notebook):
-    """Ids in order of appearance, no timings, no progress bars: the same run gives the same bytes."""
-    state = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
-    order: list[str] = []
+    """Cells numbered, no timings, no progress bars, no views of widgets: the same run gives the same bytes.
 
-    def visit(model: str) -> None:
-        if model in state and model not in order:
-            order.append(model)
-            for child in re.findall(r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state[model]["state"])):
-                visit(child)
-
+    A widget is stored as the HTML that it stands in; what has a view and no HTML is a progress bar.
+    """
+    notebook.metadata.pop("widgets", None)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
+            cell.outputs = [output for output in cell.outputs if not _passing(output)]
             for output in cell.outputs:
-                if VIEW in output.get("data", {}):
-                    visit(output.data[VIEW]["model_id"])
-    # Links hang off nothing: order them by what they join.  What is left (progress bars) is dropped.
-    links = [m for m in state if m not in order and state[m]["model_name"] in ("LinkModel", "DirectionalLinkModel")]
-    ends = {m: re.findall(r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state[m]["state"])) for m in links}
-    for model in sorted(links, key=lambda m: (state[m]["model_name"],
-                                              [order.index(e) if e in order else -1 for e in ends[m]])):
-        visit(model)
-    if state:
-        kept = {model: state[model] for model in order}
-        notebook.metadata["widgets"][STATE]["state"] = kept
-    names = {model: f"{i:032x}" for i, model in enumerate(order)}
-    text = re.sub(r"[0-9a-f]{32}", lambda m: names.get(m[0], m[0]), nbformat.writes(notebook))
-    return nbformat.reads(text, 4)
+                output.get("data", {}).pop(VIEW, None)
+    return notebook
+
+
+def _passing(output) -> bool:
+    """Is it a bar or a warning, which the next run words differently?"""
+    data = output.get("data", {})
+    return VIEW in data and "text/html" not in data or output.get("name") == "stderr"
 
 
 def run(source: Path) -> float:
@@ -130,19 +127,25 @@ def verify(source: Path) -> list[str]:
 
 
 def differences(stored, fresh) -> list[str]:
-    """Where two runs differ: texts in anything, pictures by more than LARGEST or MEAN."""
+    """Where two runs differ: texts in anything, pictures by more than LARGEST or MEAN, drawings by more than MOVED."""
     if cells(stored) != cells(fresh):
         return ["the pair is out of step: make run"]
-    pairs = {f"cell {i}": (a.get("outputs", []), b.get("outputs", [])) for i,
-             (a, b) in enumerate(zip(stored.cells, fresh.cells))}
-    pairs["widgets"] = stored.metadata.get("widgets", {}), fresh.metadata.get("widgets", {})
-    return [f"{where}: {what}" for where,
-            pair in pairs.items() for what in _compare(*(json.dumps(o, sort_keys=True) for o in pair))]
+    return [f"cell {number}: {what}" for number, (old, new) in enumerate(zip(stored.cells, fresh.cells))
+            for what in _compare(_seen(old), _seen(new))]
+
+
+def _seen(cell) -> str:
+    """The outputs as JSON, without the pictures that stand in where HTML cannot be shown."""
+    outputs = json.loads(json.dumps(cell.get("outputs", [])))
+    for output in outputs:
+        if "text/html" in output.get("data", {}):
+            output["data"].pop("image/png", None)
+    return json.dumps(outputs, sort_keys=True)
 
 
 def _compare(stored: str, fresh: str):
     """Yields in what two outputs, as JSON, differ."""
-    old, new = PNG.sub("(picture)", stored), PNG.sub("(picture)", fresh)
+    old, new = (SVG.sub(lambda svg: _words(svg[0]), PNG.sub("(picture)", text)) for text in (stored, fresh))
     if old != new:
         start = max(len(os.path.commonprefix([old, new])) - 30, 0)
         yield f"stored {old[start:start + 90]!r}, now {new[start:start + 90]!r}"
@@ -151,6 +154,20 @@ def _compare(stored: str, fresh: str):
         largest, mean = _distance(*pair) if pair[0] != pair[1] else (0, 0)
         if not (largest <= LARGEST and mean <= MEAN):
             yield f"picture {number}: up to {largest:.0f} grey levels from the stored one, {mean:.2f} in the mean"
+    for number, pair in enumerate(zip(SVG.findall(stored), SVG.findall(fresh))):
+        moved = max((abs(a - b) for a, b in zip(*map(_numbers, pair))), default=0)
+        if moved > MOVED:
+            yield f"drawing {number}: something is {moved:.1f} pixels from where it was"
+
+
+def _words(svg: str) -> str:
+    """A drawing without its numbers and names; what stands between its tags stays."""
+    return TAG.sub(lambda tag: NUMBER.sub("0", NAME.sub("(name)", tag[0])), svg)
+
+
+def _numbers(svg: str) -> list[float]:
+    tags = TAG.findall(PNG.sub("", svg))
+    return [float(number) for tag in tags for number in NUMBER.findall(NAME.sub("", tag))]
 
 
 def _distance(stored: str, fresh: str) -> tuple[float, float]:
