@@ -223,7 +223,7 @@ def test_say_refuses_a_number_typed_by_hand(template):
 
 @pytest.mark.parametrize("template", [
     "LeNet-5 on CIFAR-10", "ResNet-18, L2 and x10", "eps = 8/255", "eps = 0.3", "steps of 2/255", "a 95 % interval",
-    "pixels in [0, 1]", "$2^{{10}}$ and `x[3]`",
+    "pixels in [0, 1]", "section 3.2 and figure 4", "$2^{{10}}$ and `x[3]`",
     "{{cite}}`goodfellow2015`",
 ])
 def test_say_knows_names_and_settings(template):

@@ -121,11 +121,12 @@ def _git(*words: str) -> str:
 # --- records in prose ------------------------------------------------------------
 
 # What may hold a digit without being a measurement: names (LeNet-5, CIFAR-10, L2, x10),
-# `code`, $mathematics$, and settings (eps = 8/255, "95 % interval", [0, 1]).
+# `code`, $mathematics$, places (section 3.2) and settings (eps = 8/255, "95 % interval", [0, 1]).
 NOT_MEASURED = re.compile(r"""
     `[^`]*` | \$[^$]*\$ | \[0,\ 1\]
   | [A-Za-z][A-Za-z_]*-?\d+(-[A-Za-z0-9]+)*
   | \b(eps|epsilon)\ =\ \d+(\.\d+|/\d+)? | \b\d+/255\b
+  | \b(section|table|figure|chapter)\ \d+(\.\d+)*
   | \b95\ ?%\ (confidence\ )?interval""", re.VERBOSE)
 
 
