@@ -11,7 +11,7 @@
 # %% [markdown]
 # # Exercises: what is an adversarial example?
 #
-# Three exercises for the chapter [What is an adversarial example?](../../chapters/00_adversarial_examples.ipynb): you measure perturbations, you set an attack against plain noise, and you read three stories with the eyes of a detective.
+# Five exercises for the chapter [What is an adversarial example?](../../chapters/00_adversarial_examples.ipynb), from a pencil to a judgement: one step by hand, the size of a perturbation, how loud noise must be, an attack without any calculation, and three stories to read with the eyes of a detective.
 # Run the cells from top to bottom. Each check says "ok", or gives you one hint. All of it runs on a laptop in seconds.
 
 # %%
@@ -36,7 +36,27 @@ from advlens.course import checks, plots, records, widgets
 plots.use_style()
 
 # %% [markdown]
-# ## 1. Code: how big is a perturbation?
+# ## 1. Warm-up: one step by hand
+#
+# A network for images of four pixels calculates the score $3 x_1 - x_2 + 2 x_3 - 2 x_4$, and answers *yes* where it is positive, else *no*. The image $x = (0.5, 0.4, 0.3, 0.6)$ gets *yes*, which is right. Take a pencil and work out one step of FGSM with $\varepsilon = 0.1$, away from *yes*. Return a dict with
+#
+# - `"step"`: four numbers, 1 or -1: the direction in which each pixel moves;
+# - `"moved"`: the four pixels after the step;
+# - `"score"`: the score of the moved image;
+# - `"smallest"`: the $\varepsilon$ at which the score is exactly 0.
+
+# %% nbgrader={"grade": false, "grade_id": "by_hand", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def by_hand():
+    ### BEGIN SOLUTION
+    # before: 1.5 - 0.4 + 0.6 - 1.2 = 0.5; each unit of eps takes 3 + 1 + 2 + 2 = 8 off the score
+    return {"step": [-1, 1, -1, 1], "moved": [0.4, 0.5, 0.2, 0.7], "score": -0.3, "smallest": 0.5 / 8}
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "warmup-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+checks.four_pixels(by_hand)
+
+# %% [markdown]
+# ## 2. Code: how big is a perturbation?
 #
 # Write `sizes(x, adversarial)`. Both are images (N, C, H, W). Return a dict with three tensors of shape (N,), one number for each image:
 #
@@ -92,61 +112,101 @@ for p in ("linf", "l2", "l0"):
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2. Measurement: is noise an attack?
+# ## 3. Measurement: how loud must noise be?
 #
-# Take the first hundred test digits and `lenet`. Both the noise and the attack may change each pixel by `eps = 0.1`, no more.
+# In the chapter, coin flips of the same size as an attack do almost nothing. So make them louder. Take the first hundred test digits and another network than the chapter's, `fully_connected`.
 # An answer *changes* when the prediction is not the one for the clean image. Fill in
 #
-# - `share_noise`: the share of the hundred images whose answer changes when `noise` is added (clamp the sum to [0, 1]);
-# - `share_fgsm`: the share whose answer changes under `attacks.fgsm` with the same `eps`;
-# - `conclusion`: `"a"`, `"b"` or `"c"`.
-#   - a: noise and attack do about the same harm, because they have the same size.
-#   - b: at the same size, the direction of the change decides.
-#   - c: noise does more harm, because it is not limited to one direction.
+# - `share_fgsm`: the share of the hundred images whose answer changes under `attacks.fgsm` with `eps = 0.1`;
+# - `shares`: a list of ten, the share of answers that change when `k * 0.1 * flips` is added and the sum is clamped to [0, 1], for k from 1 to 10;
+# - `factor`: the first k at which noise changes at least as many answers as FGSM;
+# - `conclusion`: `"a"`, `"b"` or `"c"`. Every image has 784 pixels, and for a linear network the chapter has a formula.
+#   - a: noise of the same size does the same harm.
+#   - b: it must be several times larger, and far less than the square root of 784: near a digit the network is not as linear as the formula supposes, over such distances.
+#   - c: it must be about 28 times larger, as the formula says.
 #
 # `evaluation.logits(model, x)` gives the logits.
 
 # %% nbgrader={"grade": false, "grade_id": "measurement", "locked": false, "schema_version": 3, "solution": true, "task": false}
 digits = data.load("digits", "test")[:100]
-lenet = zoo.pretrained("lenet", "digits")
-x, y, eps = digits.images, digits.labels, 0.1
-generator = torch.Generator().manual_seed(0)
-noise = eps * (2 * torch.randint(0, 2, x.shape, generator=generator) - 1)
+net = zoo.pretrained("fully_connected", "digits")
+x, y = digits.images, digits.labels
+flips = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
-share_noise = None
 share_fgsm = None
+shares = None
+factor = None
 conclusion = None
 
 ### BEGIN SOLUTION
-def answers(images):
-    return evaluation.logits(lenet, images).argmax(1)
+def changed(images):
+    before, now = evaluation.logits(net, x).argmax(1), evaluation.logits(net, images).argmax(1)
+    return (before != now).float().mean().item()
 
-share_noise = (answers((x + noise).clamp(0, 1)) != answers(x)).float().mean().item()
-share_fgsm = (answers(attacks.fgsm(lenet, x, y, eps=eps)) != answers(x)).float().mean().item()
+
+share_fgsm = changed(attacks.fgsm(net, x, y, eps=0.1))
+shares = [changed((x + k * 0.1 * flips).clamp(0, 1)) for k in range(1, 11)]
+factor = next(k for k, share in enumerate(shares, 1) if share >= share_fgsm)
 conclusion = "b"
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-checks.noise_against_fgsm(share_noise, share_fgsm)
+checks.louder(share_fgsm, shares, factor)
 
 # %% [markdown]
-# Two bars of very different height:
+# The shares for the ten sizes of noise, which rise slowly, then fast:
 #
-# ![Two bars, the share of changed answers: close to zero for random noise, more than half for FGSM.](expected/00_measurement.png)
+# ![Ten bars that rise from close to zero to nine tenths: the share of changed answers for noise of 0.1 to 1.](expected/00_measurement.png)
 
 # %% expected="00_measurement"
-shares, names = [share_noise, share_fgsm], ["random noise", "FGSM"]
-plots.bars(shares, names, ylabel="share of changed answers", source=digits.source)
+plots.bars(shares, [f"{k / 10:.1f}" for k in range(1, 11)], ylabel="share of changed answers", source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Which letter is right is decided when the sheet is graded.
 assert conclusion in ("a", "b", "c")
 ### BEGIN HIDDEN TESTS
-assert conclusion == "b", "same size, very different harm: it is the direction that decides"
+assert conclusion == "b", "compare your factor with 1 and with 28"
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 3. Thought: three stories
+# ## 4. Transfer: an attack without a calculation
+#
+# No gradient, no network to look into: shift the digits to the right, and fill with black from the left (`torch.nn.functional.pad(x, (k, -k))` does it). For the same hundred digits, LeNet, and shifts of 1, 2, 3, 4 and 5 pixels, fill in
+#
+# - `changed_by_shift`: a list of five, the share of answers that change;
+# - `lengths`: a list of five, the median of the Euclidean length of the change, measured for each image;
+# - `conclusion`: FGSM with `eps = 0.1` changes an image by a median length of about 2.2, and six LeNet answers out of ten. What does that say about the norm?
+#   - a: a shift by one pixel is a *larger* change than this attack in the L2 norm, and a far less harmful one: the norm measures what a pixel does, and not what an image says.
+#   - b: a shift by one pixel is a smaller change than this attack, therefore it does less harm.
+#   - c: a shift by one pixel is a larger change than this attack, and does more harm.
+
+# %% nbgrader={"grade": false, "grade_id": "transfer", "locked": false, "schema_version": 3, "solution": true, "task": false}
+lenet = zoo.pretrained("lenet", "digits")
+
+changed_by_shift = None
+lengths = None
+conclusion = None
+
+### BEGIN SOLUTION
+clean = evaluation.logits(lenet, x).argmax(1)
+shifted = [torch.nn.functional.pad(x, (k, -k)) for k in range(1, 6)]
+changed_by_shift = [(evaluation.logits(lenet, s).argmax(1) != clean).float().mean().item() for s in shifted]
+lengths = [(s - x).flatten(1).norm(dim=1).median().item() for s in shifted]
+conclusion = "a"
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "transfer-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+checks.shifts(changed_by_shift, lengths)
+
+# %% nbgrader={"grade": true, "grade_id": "transfer-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
+# Which letter is right is decided when the sheet is graded.
+assert conclusion in ("a", "b", "c")
+### BEGIN HIDDEN TESTS
+assert conclusion == "a", "compare both lists at one pixel with 2.2 and with six out of ten"
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5. Thought: three stories
 #
 # Name the threat model of each story: what does the attacker know (white box, or black box with or without queries), is the attack targeted or not, and which norm fits the change? One or two sentences of reason each.
 #

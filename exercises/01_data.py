@@ -11,7 +11,7 @@
 # %% [markdown]
 # # Exercises: the data
 #
-# Three exercises for the chapter [Data: MNIST and CIFAR-10](../../chapters/01_data.ipynb): you turn bytes into images, you describe a data set by a few numbers, and you think about units.
+# Five exercises for the chapter [Data: MNIST and CIFAR-10](../../chapters/01_data.ipynb): units with a pencil, images from bytes, the colours of a data set, an accident with bytes, and a claim in strange units.
 # Run the cells from top to bottom. Each check says "ok", or gives you one hint. All of it runs on a laptop in seconds.
 
 # %%
@@ -36,7 +36,27 @@ from advlens.course import checks, plots, records, widgets
 plots.use_style()
 
 # %% [markdown]
-# ## 1. Code: from bytes to images
+# ## 1. Warm-up: units by hand
+#
+# A grey image of four pixels lies in its file as the bytes 0, 51, 102, 255. The network's first layer subtracts the mean 0.2 and divides by the standard deviation 0.4. Take a pencil, and return a dict with
+#
+# - `"pixels"`: the four pixels in $[0, 1]$;
+# - `"normalised"`: what leaves the first layer;
+# - `"levels"`: somebody attacks with $\varepsilon = 0.1$ in *normalised* units. How many grey levels is that?
+# - `"wrapped"`: what a byte makes of 250 + 10.
+
+# %% nbgrader={"grade": false, "grade_id": "by_hand", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def by_hand():
+    ### BEGIN SOLUTION
+    # 51 / 255 = 0.2; (0.2 - 0.2) / 0.4 = 0; 0.1 * 0.4 * 255 = 10.2; 260 - 256 = 4
+    return {"pixels": [0, 0.2, 0.4, 1], "normalised": [-0.5, 0, 0.5, 2], "levels": 10.2, "wrapped": 4}
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "warmup-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+checks.units(by_hand)
+
+# %% [markdown]
+# ## 2. Code: from bytes to images
 #
 # Data sets are stored as bytes, 0 for black and 255 for white. Networks want something else. Write `to_images(raw)`:
 #
@@ -81,57 +101,93 @@ assert to_images(torch.full((1, 2, 3), 255, dtype=torch.uint8)).max() == 1, "whi
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2. Measurement: a data set in a few numbers
+# ## 3. Measurement: three colours
 #
-# Load the *training* digits and fill in
+# The chapter describes MNIST and CIFAR-10. Describe the training `shapes`, colour by colour (red, green, blue), and fill in
 #
-# - `mean` and `std`: mean and standard deviation over all pixels of all images, in units of [0, 1];
-# - `counts`: how many images each of the ten classes has, in the order of the classes;
-# - `most_frequent`: the class with the most images;
-# - `conclusion`: how often would a "network" be right on these images that always answers `most_frequent`?
-#   - a: in exactly one case of ten.
-#   - b: a little more often than in one case of ten.
-#   - c: more often than in one case of five.
+# - `mean` and `std`: three numbers each, mean and standard deviation over all pixels of a colour, in units of [0, 1];
+# - `levels`: three numbers: an attack with $\varepsilon = 0.1$ in *normalised* units, in grey levels of each colour;
+# - `conclusion`: what would that attack do?
+#   - a: it would move all three colours by the same number of levels.
+#   - b: it would move one colour further than the others, for no reason that an eye could know.
+#   - c: it would leave the colours alone and change the brightness only.
 #
-# The attributes `digits.mean` and `digits.class_counts` would give it away. Use `digits.images` and `digits.labels`.
+# The attributes `shapes.mean` and `shapes.std` would give it away. Use `shapes.images`, (N, 3, H, W).
 
 # %% nbgrader={"grade": false, "grade_id": "measurement", "locked": false, "schema_version": 3, "solution": true, "task": false}
-digits = data.load("digits", "train")
+shapes = data.load("shapes", "train")
 
 mean = None
 std = None
-counts = None
-most_frequent = None
+levels = None
 conclusion = None
 
 ### BEGIN SOLUTION
-mean = digits.images.mean().item()
-std = digits.images.std().item()
-counts = digits.labels.bincount(minlength=10).tolist()
-most_frequent = counts.index(max(counts))
+mean = shapes.images.mean(dim=(0, 2, 3)).tolist()
+std = shapes.images.std(dim=(0, 2, 3)).tolist()
+levels = [0.1 * s * 255 for s in std]
 conclusion = "b"
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-checks.statistics(mean, std, counts, most_frequent)
+checks.colours(mean, std, levels)
 
 # %% [markdown]
-# Nearly even, but not quite:
+# Nearly alike, but not quite:
 #
-# ![Ten bars, the number of training images of each digit. They have nearly the same height.](expected/01_measurement.png)
+# ![Three bars of nearly the same height, the number of grey levels of each colour; the middle one is the highest.](expected/01_measurement.png)
 
 # %% expected="01_measurement"
-plots.bars(counts, digits.classes, ylabel="training images", source=digits.source)
+plots.bars(levels, ["red", "green", "blue"], ylabel="grey levels", source=shapes.source)
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Which letter is right is decided when the sheet is graded.
 assert conclusion in ("a", "b", "c")
 ### BEGIN HIDDEN TESTS
-assert conclusion == "b", "divide the largest count by the number of images"
+assert conclusion == "b", "compare the three numbers of `levels`"
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 3. Thought: epsilon in strange units
+# ## 4. Break it: an attack by accident
+#
+# A colleague wants to add faint noise, 8 levels up or down, to the first hundred test digits, and never leaves the bytes. `raw` holds the digits, `step` the noise, both uint8 (where -8 is 248, since bytes count like a clock).
+# Do what the colleague did, `raw + step`, and then do it right: in pixel units, with a clamp. Fill in
+#
+# - `wrapped`: the share of the pixels that moved by more than half of the way from black to white, in bytes;
+# - `linf`: the largest change of a pixel in pixel units, in bytes;
+# - `changed`: the share of LeNet's answers that change, in bytes;
+# - `changed_right`: the share of LeNet's answers that change when it is done right.
+
+# %% nbgrader={"grade": false, "grade_id": "transfer", "locked": false, "schema_version": 3, "solution": true, "task": false}
+digits = data.load("digits", "test")[:100]
+lenet = zoo.pretrained("lenet", "digits")
+x = digits.images
+flips = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+raw, step = (x * 255).round().to(torch.uint8), (8 * flips).to(torch.uint8)
+
+wrapped = None
+linf = None
+changed = None
+changed_right = None
+
+### BEGIN SOLUTION
+def answers(images):
+    return evaluation.logits(lenet, images).argmax(1)
+
+
+in_bytes = (raw + step).float() / 255
+rightly = (x + 8 / 255 * flips).clamp(0, 1)
+wrapped = ((in_bytes - x).abs() > 0.5).float().mean().item()
+linf = (in_bytes - x).abs().max().item()
+changed = (answers(in_bytes) != answers(x)).float().mean().item()
+changed_right = (answers(rightly) != answers(x)).float().mean().item()
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "transfer-check", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+checks.accident(wrapped, linf, changed, changed_right)
+
+# %% [markdown]
+# ## 5. Thought: epsilon in strange units
 #
 # A paper reports that a network for MNIST withstands $\varepsilon = 0.3$. In the small print one reads that the images were standardised first, with mean 0.1307 and standard deviation 0.3081, and that the attack ran on the standardised images.
 #

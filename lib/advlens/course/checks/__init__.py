@@ -8,12 +8,13 @@ A check looks at what a function does, never at its text.  An answer that is not
 raises `CheckFailed`, whose message names the likely mistake.
 """
 
-from advlens.course.checks.ch00 import noise_against_fgsm, sizes
-from advlens.course.checks.ch01 import statistics, to_images
+from advlens.course.checks.ch00 import four_pixels, louder, shifts, sizes
+from advlens.course.checks.ch01 import accident, colours, to_images, units
 from advlens.course.checks.ch02 import gradients, one_million
 from advlens.course.checks.ch03 import fgsm, smallest_eps
 from advlens.course.checks.ch04 import Rounded, pgd, restarts, rounded, two_steps
 from advlens.course.checks.hint import CheckFailed
 
-__all__ = ["CheckFailed", "Rounded", "fgsm", "gradients", "noise_against_fgsm", "one_million", "pgd", "restarts",
-           "rounded", "sizes", "smallest_eps", "statistics", "to_images", "two_steps"]
+__all__ = ["CheckFailed", "Rounded", "accident", "colours", "fgsm", "four_pixels", "gradients", "louder",
+           "one_million", "pgd", "restarts", "rounded", "shifts", "sizes", "smallest_eps", "to_images",
+           "two_steps", "units"]

@@ -1,4 +1,4 @@
-"""Checks of chapter 00: the size of a perturbation, and random noise against an attack."""
+"""Checks of chapter 00: one step by hand, the size of a perturbation, noise that is as harmful as an attack, shifts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,46 @@ import torch
 
 from advlens import attacks, data, evaluation, geometry, zoo
 from advlens.course.checks import hint
+
+WEIGHTS, FOUR = torch.tensor([3.0, -1, 2, -2]), torch.tensor([0.5, 0.4, 0.3, 0.6])
+
+
+def four_pixels(function) -> None:
+    """Check `function()`: a dict with the step, the moved pixels, their score and the smallest eps of the warm-up."""
+    got = hint.call(function)
+    hint.require(isinstance(got, dict), f"The result is a {type(got).__name__}: return the dict of the task.")
+    for key in ("step", "moved", "score", "smallest"):
+        hint.require(key in got, f"The key {key!r} is missing in the dict.")
+    step = -WEIGHTS.sign()
+    score = (WEIGHTS @ FOUR).item()
+    hint.compare(got["step"], step, {
+        "That step makes the score larger, and the answer safer: go the other way.": -step,
+        "FGSM takes only the sign: every pixel moves by the same eps, whatever its weight.": -WEIGHTS,
+        "FGSM takes only the sign, and it goes against the weights.": WEIGHTS,
+        "The step is the direction alone, four times 1 or -1: eps comes in `moved`.": 0.1 * step,
+    }, "`step` is not the sign by which each pixel must move so that the score falls.")
+    print("ok  the step")
+    moved = FOUR + 0.1 * step
+    hint.compare(got["moved"], moved, {
+        "`moved` went the wrong way: the score grew.": FOUR - 0.1 * step,
+        "`moved` went by a whole step of 1: multiply by eps = 0.1.": FOUR + step,
+        "`moved` holds the change alone: add it to the image.": 0.1 * step,
+    }, "`moved` is not the image plus 0.1 times the step.")
+    hint.compare(got["score"], (WEIGHTS @ moved).item(), {
+        "`score` is that of the image before the step.": score,
+        "`score` is the change of the score: add what it was before.": (WEIGHTS @ moved).item() - score,
+    }, "`score` is not the score of the moved image.")
+    print("ok  the image after the step, and its score")
+    length = WEIGHTS.abs().sum().item()
+    hint.compare(got["smallest"], score / length, {
+        "That is the distance in the L2 norm: here every pixel may move by eps, so divide by the sum of the absolute "
+        "weights.": score / WEIGHTS.norm().item(),
+        "You divide by the number of pixels: but a pixel with a large weight does more.": score / 4,
+        "You divide by the sum of the weights with their signs: each pixel moves in its own best direction, so the "
+        "absolute values count.": score / WEIGHTS.sum().item(),
+        "That is the score itself: how much does it fall for each unit of eps?": score,
+    }, "`smallest` is not the eps at which the score becomes 0.")
+    print("ok  the smallest eps")
 
 
 def sizes(function) -> None:
@@ -60,32 +100,94 @@ def _pair() -> tuple[torch.Tensor, torch.Tensor]:
     return x, x + d
 
 
-def noise_against_fgsm(share_noise: float, share_fgsm: float) -> None:
-    """Check the shares of the first 100 test digits whose prediction noise and FGSM change at eps = 0.1."""
-    hint.answered(share_noise=share_noise, share_fgsm=share_fgsm)
-    digits, eps = data.load("digits", "test")[:100], 0.1
-    net = zoo.pretrained("lenet", "digits")
-    x, y = digits.images, digits.labels
-    before = evaluation.logits(net, x).argmax(1)
-    changed = lambda images: (evaluation.logits(net, images).argmax(1) != before).double().mean().item()
-    sign = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    noise, fgsm = changed((x + eps * sign).clamp(0, 1)), changed(attacks.fgsm(net, x, y, eps=eps))
-    shared = lambda expected, name: {
-        f"`{name}` is in percent: give the share, a number between 0 and 1.": 100 * expected,
-        f"`{name}` is the share of predictions that stay: count those that change.": 1 - expected,
-    }
-    hint.compare(float(share_fgsm), fgsm, shared(fgsm, "share_fgsm") | {
-        "`share_fgsm` is the share under noise: did you exchange the two?": noise,
+def louder(share_fgsm: float, shares, factor: int) -> None:
+    """Check how much larger noise must be than FGSM at eps = 0.1 to change as many answers of `fully_connected`.
+
+    shares: of the first 100 test digits, whose answer noise of 1 to 10 times 0.1 changes.
+    """
+    hint.answered(share_fgsm=share_fgsm, shares=shares, factor=factor)
+    net, x, y, sign = _hundred_digits("fully_connected")
+    changed = _changes(net, x)
+    fgsm = changed(attacks.fgsm(net, x, y, eps=0.1))
+    hint.compare(float(share_fgsm), fgsm, _shared(fgsm, "share_fgsm") | {
         "`share_fgsm` is measured at eps = 0.1 / 255: eps is in pixel units of [0, 1] already.":
-            changed(attacks.fgsm(net, x, y, eps=eps / 255)),
-        "`share_fgsm` uses twice the eps of the noise: both get eps = 0.1.":
-            changed(attacks.fgsm(net, x, y, eps=2 * eps)),
-    }, "`share_fgsm` is not the share of the 100 images whose prediction attacks.fgsm changes at eps = 0.1.",
+            changed(attacks.fgsm(net, x, y, eps=0.1 / 255)),
+        "`share_fgsm` is the share under noise: did you exchange the two?": changed((x + 0.1 * sign).clamp(0, 1)),
+        "`share_fgsm` belongs to LeNet: this exercise asks for `fully_connected`.": _lenet_under_fgsm(),
+    }, "`share_fgsm` is not the share of the 100 images whose answer attacks.fgsm changes at eps = 0.1.",
                  tolerance=0.004)
     print("ok  the share that FGSM changes")
-    hint.compare(float(share_noise), noise, shared(noise, "share_noise") | {
-        "`share_noise` is measured on the attacked images: did you exchange the two?": fgsm,
-    }, "`share_noise` is not the share of the 100 images whose prediction the noise of the task changes: add it to x, "
-       "clamp to [0, 1], predict again.",
-        tolerance=0.004)
-    print("ok  the share that noise changes")
+    noise = torch.tensor([changed((x + k * 0.1 * sign).clamp(0, 1)) for k in range(1, 11)])
+    given = torch.tensor([float(share) for share in shares])
+    hint.require(len(given) == 10, f"`shares` has {len(given)} entries: one for each k from 1 to 10.")
+    hint.compare(given, noise, _shared(noise, "shares") | {
+        "`shares` comes from noise that was not clamped: clamp the sum to [0, 1], it must be an image.":
+            torch.tensor([changed(x + k * 0.1 * sign) for k in range(1, 11)]),
+        "`shares` grows by k / 255: k * 0.1 is in pixel units already.":
+            torch.tensor([changed((x + k / 255 * sign).clamp(0, 1)) for k in range(1, 11)]),
+        "`shares` comes from the same noise for every k: multiply it by k.": noise[:1].expand(10),
+    }, "`shares` is not the share of changed answers for the noise of the task times k, k from 1 to 10.",
+                 tolerance=0.004)
+    print("ok  the shares that noise changes")
+    first = int((noise >= fgsm).nonzero()[0]) + 1
+    hint.compare(float(factor), first, {
+        "`factor` is the position in the list, which counts from 0: give k itself.": first - 1,
+        "`factor` is the size of the noise: give the number k by which 0.1 is multiplied.": first / 10,
+    }, "`factor` is not the first k at which noise changes at least as many answers as FGSM.")
+    print("ok  the factor")
+
+
+def shifts(changed, lengths) -> None:
+    """Check shifts of the first 100 test digits by 1 to 5 pixels to the right: the share of LeNet's answers that
+    change, and the median L2 length of the change.
+    """
+    hint.answered(changed=changed, lengths=lengths)
+    net, x, *_ = _hundred_digits("lenet")
+    share, steps = _changes(net, x), range(1, 6)
+    right = lambda k: torch.nn.functional.pad(x, (k, -k))
+    lists = {"changed": [float(v) for v in changed], "lengths": [float(v) for v in lengths]}
+    for name, given in lists.items():
+        hint.require(len(given) == 5, f"`{name}` has {len(given)} entries: one for each shift, 1 to 5 pixels.")
+    expected = torch.tensor([share(right(k)) for k in steps])
+    hint.compare(lists["changed"], expected, _shared(expected, "changed") | {
+        "`changed` belongs to a shift to the left: the first column must become black.":
+            torch.tensor([share(right(-k)) for k in steps]),
+        "`changed` belongs to a shift downwards: the last dimension is the width.":
+            torch.tensor([share(torch.nn.functional.pad(x, (0, 0, k, -k))) for k in steps]),
+    }, "`changed` is not the share of the 100 images whose answer a shift to the right changes.", tolerance=0.004)
+    print("ok  the shares that a shift changes")
+    d = [(right(k) - x).flatten(1) for k in steps]
+    length = torch.stack([change.norm(dim=1) for change in d])  # (5, 100)
+    hint.compare(lists["lengths"], length.median(1).values, {
+        "`lengths` holds the mean: the task asks for the median.": length.mean(1),
+        "`lengths` is the L-infinity norm: take the Euclidean length.":
+            torch.stack([change.abs().amax(1) for change in d]).median(1).values,
+        "`lengths` is one length for all images together: measure each image, then take the median.":
+            torch.stack([change.norm() for change in d]),
+        "`lengths` lacks the root: the sum of squares is the squared length.": length.square().median(1).values,
+    }, "`lengths` is not the median Euclidean length of the change by each shift.", tolerance=0.01)
+    print("ok  the lengths of the shifts")
+
+
+def _hundred_digits(name: str) -> tuple:
+    """A net, the first hundred test digits, their labels, and the coin flips of the tasks."""
+    digits = data.load("digits", "test")[:100]
+    sign = torch.randint(0, 2, digits.images.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return zoo.pretrained(name, "digits"), digits.images, digits.labels, sign
+
+
+def _changes(net, x):
+    """The share of the images x whose answer changes when others take their place."""
+    before = evaluation.logits(net, x).argmax(1)
+    return lambda images: (evaluation.logits(net, images).argmax(1) != before).double().mean().item()
+
+
+def _lenet_under_fgsm() -> float:
+    net, x, y, _ = _hundred_digits("lenet")
+    return _changes(net, x)(attacks.fgsm(net, x, y, eps=0.1))
+
+
+def _shared(expected, name: str) -> dict:
+    """What often goes wrong with a share."""
+    return {f"`{name}` is in percent: give the share, a number between 0 and 1.": 100 * expected,
+            f"`{name}` is the share of answers that stay: count those that change.": 1 - expected}

@@ -1,12 +1,47 @@
-"""Checks of chapter 01: from stored bytes to images, and the statistics of a data set."""
+"""Checks of chapter 01: units by hand, from bytes to images, the colours of a data set, bytes that wrap around."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from advlens import data
+from advlens import data, evaluation, zoo
 from advlens.course.checks import hint
+
+
+def units(function) -> None:
+    """Check `function()`: a dict with the pixels, the normalised pixels, the levels and the sum of the warm-up."""
+    got = hint.call(function)
+    hint.require(isinstance(got, dict), f"The result is a {type(got).__name__}: return the dict of the task.")
+    for key in ("pixels", "normalised", "levels", "wrapped"):
+        hint.require(key in got, f"The key {key!r} is missing in the dict.")
+    stored = torch.tensor([0.0, 51, 102, 255])
+    hint.compare(got["pixels"], stored / 255, {
+        "A byte goes to 255, not to 256: white must become 1.": stored / 256,
+        "These are the bytes themselves: divide by 255.": stored,
+    }, "`pixels` is not the four bytes divided by 255.")
+    print("ok  pixel units")
+    hint.compare(got["normalised"], (stored / 255 - 0.2) / 0.4, {
+        "You divide before you subtract: first subtract the mean, then divide by the standard deviation.":
+            stored / 255 / 0.4 - 0.2,
+        "You divide by the variance: the standard deviation is 0.4.": (stored / 255 - 0.2) / 0.16,
+        "You multiply by the standard deviation: divide by it.": (stored / 255 - 0.2) * 0.4,
+        "You normalise the bytes: take the pixel units.": (stored - 0.2) / 0.4,
+    }, "`normalised` is not (pixel - mean) / standard deviation.")
+    print("ok  normalised units")
+    hint.compare(got["levels"], 0.1 * 0.4 * 255, {
+        "You divide by the standard deviation: on the way back it multiplies.": 0.1 / 0.4 * 255,
+        "The mean does not matter for a difference: only the standard deviation does.": (0.1 * 0.4 + 0.2) * 255,
+        "That is in pixel units: a level is 1/255 of them.": 0.1 * 0.4,
+        "You took the epsilon as if it were in pixel units: it is in normalised units.": 0.1 * 255,
+    }, "`levels` is not 0.1 normalised units in grey levels.", tolerance=0.01)
+    print("ok  grey levels")
+    hint.compare(float(got["wrapped"]), 4, {
+        "A byte cannot hold 260: 255 is the largest.": 260,
+        "A byte does not stop at 255 by itself: that would be clamp.": 255,
+        "After 255 comes 0, not 1: 256 becomes 0.": 5,
+    }, "`wrapped` is not what a byte makes of 250 + 10.")
+    print("ok  the byte that wraps around")
 
 
 def to_images(function) -> None:
@@ -63,39 +98,69 @@ def _standard(pixels: Tensor) -> Tensor:
     return (scaled - scaled.mean()) / scaled.std()
 
 
-def statistics(mean: float, std: float, counts, most_frequent: int) -> None:
-    """Check mean, standard deviation, class counts and the most frequent class of the training digits."""
-    hint.answered(mean=mean, std=std, counts=counts, most_frequent=most_frequent)
-    digits, test = data.load("digits", "train"), data.load("digits", "test")
-    pixels = digits.images.double()
-    hint.compare(float(mean), pixels.mean().item(), {
-        "`mean` is in grey levels 0 to 255: the images lie in [0, 1].": 255 * pixels.mean().item(),
-        "`mean` is that of the test images: load the split \"train\".": test.images.double().mean().item(),
-        "`mean` is that of the drawn pixels only: black pixels count as well.": pixels[pixels > 0].mean().item(),
-    }, "`mean` is not the mean over all pixels of all training images.")
-    hint.compare(float(std), pixels.std().item(), {
-        "`std` is the mean of the standard deviations of single images: take one standard deviation over all pixels.":
-            pixels.flatten(1).std(1).mean().item(),
-        "`std` is the spread of the mean brightness: take one standard deviation over all pixels.":
-            pixels.flatten(1).mean(1).std().item(),
-        "`std` is the variance: take the root.": pixels.var().item(),
-        "`std` is the mean over pixel positions: take one standard deviation over all pixels.":
-            pixels.std(0).mean().item(),
-    }, "`std` is not the standard deviation over all pixels of all training images.")
+def colours(mean, std, levels) -> None:
+    """Check mean and standard deviation of each colour of the training shapes, and 0.1 normalised units in levels."""
+    hint.answered(mean=mean, std=std, levels=levels)
+    shapes, test = data.load("shapes", "train"), data.load("shapes", "test")
+    each = shapes.images.double().transpose(0, 1).flatten(1)  # (3, N*H*W)
+    lists = {"mean": mean, "std": std, "levels": levels}
+    for name, given in lists.items():
+        hint.require(len(torch.as_tensor(given, dtype=torch.float64).flatten()) == 3,
+                     f"`{name}` needs three numbers, one for each colour: average over images, height and width, "
+                     "dim=(0, 2, 3).")
+    hint.compare(mean, each.mean(1), {
+        "`mean` is in grey levels 0 to 255: the images lie in [0, 1].": 255 * each.mean(1),
+        "`mean` is that of the test images: load the split \"train\".":
+            test.images.double().transpose(0, 1).flatten(1).mean(1),
+        "`mean` is the same for all colours: keep the dimension of the channels.": each.mean().expand(3),
+    }, "`mean` is not the mean of each colour over all training images.")
+    hint.compare(std, each.std(1), {
+        "`std` is the variance: take the root.": each.var(1),
+        "`std` is the mean of the standard deviations of single images: take all pixels of a colour at once.":
+            shapes.images.double().flatten(2).std(2).mean(0),
+        "`std` is the same for all colours: keep the dimension of the channels.": each.std().expand(3),
+    }, "`std` is not the standard deviation of each colour over all training images.")
     print("ok  mean and standard deviation")
-    expected = digits.labels.bincount(minlength=10)
-    counted = torch.as_tensor([float(c) for c in counts])
-    hint.require(len(counted) == 10,
-                 f"`counts` has {len(counted)} entries: one for each of the ten classes, in their order.")
-    hint.compare(counted, expected, {
-        "`counts` holds shares: give whole numbers of images.": expected / expected.sum(),
-        "`counts` is sorted by size: keep the order of the classes, 0 to 9.": expected.sort(descending=True).values,
-        "`counts` belongs to the test images: load the split \"train\".": test.labels.bincount(minlength=10),
-    }, "`counts` is not the number of training images of each class: labels.bincount() counts them.")
-    print("ok  class counts")
-    top = int(expected.argmax())
-    hint.compare(float(most_frequent), top, {
-        "`most_frequent` is the number of images: give the class, a number from 0 to 9.": int(expected.max()),
-        "That is the rarest class: look for the largest count.": int(expected.argmin()),
-    }, "`most_frequent` is not the class with the largest count.")
-    print("ok  the most frequent class")
+    hint.compare(levels, 0.1 * 255 * each.std(1), {
+        "`levels` is divided by the standard deviation: on the way back to pixels it multiplies.":
+            0.1 * 255 / each.std(1),
+        "`levels` is in pixel units: multiply by 255.": 0.1 * each.std(1),
+        "`levels` adds the mean: a difference has no mean.": 255 * (0.1 * each.std(1) + each.mean(1)),
+        "`levels` takes 0.1 as pixel units: it is in normalised units.": torch.full((3,), 25.5),
+    }, "`levels` is not 0.1 normalised units in grey levels, for each colour.", tolerance=0.01)
+    print("ok  grey levels of each colour")
+
+
+def accident(wrapped: float, linf: float, changed: float, changed_right: float) -> None:
+    """Check what +-8 levels do to the first 100 test digits when they are added in bytes, and when they are not.
+
+    wrapped: share of the pixels that move by more than half.  linf: the largest change.  changed, changed_right:
+    share of LeNet's answers that change, in bytes and in pixel units with a clamp.
+    """
+    hint.answered(wrapped=wrapped, linf=linf, changed=changed, changed_right=changed_right)
+    digits, net = data.load("digits", "test")[:100], zoo.pretrained("lenet", "digits")
+    x = digits.images
+    sign = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    before = evaluation.logits(net, x).argmax(1)
+    share = lambda images: (evaluation.logits(net, images).argmax(1) != before).double().mean().item()
+    in_bytes = ((x * 255).round() + 8 * sign).remainder(256) / 255
+    rightly = (x + 8 / 255 * sign).clamp(0, 1)
+    hint.compare(float(wrapped), ((in_bytes - x).abs() > 0.5).double().mean().item(), {
+        "`wrapped` is in percent: give the share, a number between 0 and 1.":
+            100 * ((in_bytes - x).abs() > 0.5).double().mean().item(),
+        "Nothing wrapped: you left the bytes. Add in uint8, raw + step.": 0,
+        "`wrapped` counts every pixel that changed: count those that moved by more than half.":
+            ((in_bytes - x).abs() > 1e-6).double().mean().item(),
+    }, "`wrapped` is not the share of the pixels that move by more than half.", tolerance=0.002)
+    hint.compare(float(linf), (in_bytes - x).abs().max().item(), {
+        "`linf` is in grey levels: give pixel units.": 255 * (in_bytes - x).abs().max().item(),
+        "`linf` is what was intended: measure what came out.": 8 / 255,
+    }, "`linf` is not the largest change of a pixel, in pixel units.")
+    print("ok  what the bytes did")
+    for name, given, images in (("changed", changed, in_bytes), ("changed_right", changed_right, rightly)):
+        hint.compare(float(given), share(images), {
+            f"`{name}` is in percent: give the share, a number between 0 and 1.": 100 * share(images),
+            f"`{name}` is the share of answers that stay: count those that change.": 1 - share(images),
+            f"`{name}`: did you exchange the two?": share(rightly) if images is in_bytes else share(in_bytes),
+        }, f"`{name}` is not the share of LeNet's answers that change.", tolerance=0.004)
+    print("ok  what LeNet makes of it")
