@@ -59,6 +59,7 @@ class Panel(NamedTuple):
 
     html: its inside.  title: the text below, lines separated by a newline.  png: draws it, at most CELL wide.
     wide: it needs the whole width of a phone (a plot, bars); space: its share of a row beside images.
+    photo: three channels.  key: what its colours mean, said once a column where the columns stand.
     """
 
     html: str
@@ -67,6 +68,7 @@ class Panel(NamedTuple):
     wide: bool = False
     space: float = 1.0
     photo: bool = False
+    key: str = ""
 
 
 # --- panels ------------------------------------------------------------------------
@@ -136,7 +138,7 @@ def bars(before: np.ndarray | None, after: np.ndarray, names: Sequence[str]) -> 
     """Two bars for each name, or one where `before` is None: probabilities in [0, 1]."""
     rows = "".join(f'<span>{escape(str(name))}</span><b style="{_shares(p, q)}"></b>'
                    for name, p, q in zip(names, after if before is None else before, after))
-    key = '<div class="lens-key"><b>clean</b><b>attacked</b></div>' if before is not None else ""
+    key = '<b>clean</b><b>attacked</b>' if before is not None else ""
 
     def png():
         height = 14 * len(names)
@@ -151,7 +153,7 @@ def bars(before: np.ndarray | None, after: np.ndarray, names: Sequence[str]) -> 
         return drawn
 
     one = " lens-one" if before is None else ""
-    return Panel(f'{key}<div class="lens-bars{one}">{rows}</div>', "", png, wide=True, space=1.3)
+    return Panel(f'<div class="lens-bars{one}">{rows}</div>', "", png, wide=True, space=1.3, key=key)
 
 
 def _shares(p: float, q: float) -> str:
@@ -179,14 +181,13 @@ def grid(panels: Sequence, *, columns: int | None = None, heads: Sequence[str] |
     heads: one for each column, above it.  rows: one for each row, before it.  None in a row leaves a gap.
     Raises ValueError when lengths do not fit.
     """
-    table = [list(row) for row in panels] if panels and isinstance(panels[0], (list, tuple)) \
-        and not isinstance(panels[0], Panel) else None
-    if table is None:
+    flat = not any(isinstance(part, (list, tuple)) and not isinstance(part, Panel) for part in panels)
+    if flat:
         columns = min(columns or len(panels), len(panels))
         table = [list(panels[i:i + columns]) for i in range(0, len(panels), columns or 1)]
     else:
-        columns = max(map(len, table))
-        table = [row + [None] * (columns - len(row)) for row in table]
+        columns = max(map(len, panels))
+        table = [list(row) + [None] * (columns - len(row)) for row in panels]
     if not columns:
         raise ValueError("a picture needs at least one panel")
     for name, given, wanted in (("heads", heads, columns), ("rows", rows, len(table))):
@@ -198,31 +199,31 @@ def grid(panels: Sequence, *, columns: int | None = None, heads: Sequence[str] |
         if rows is not None:
             body.append(f'<div class="lens-rowhead">{_lines(rows[i])}</div>')
         for j, panel in enumerate(row):
-            head = _head(heads[j], i, rows) if heads is not None else ""
-            body.append(_cell(panel, head))
+            again = " lens-again" if heads is not None and i else ""
+            head = f'<div class="lens-head{again}">{_lines(heads[j])}</div>' if heads is not None and heads[j] else ""
+            key = f'<div class="lens-key{again}">{panel.key}</div>' if panel is not None and panel.key else ""
+            body.append(_cell(panel, head + key))
     kind = "lens-grid lens-rowheads" if rows is not None else "lens-grid"
+    if flat and any(panel.wide for panel in table[0]):
+        kind = "lens-grid lens-flow"
     return Picture(f'<div class="lens-picture"><div class="{kind}" style="{_shape(table, heads, rows)}">'
                    f'{"".join(body)}</div>{provenance(source)}</div>',
                    lambda: sheet(table, heads, rows, source))
-
-
-def _head(text: str, row: int, rows) -> str:
-    again = " lens-again" if row else ""
-    return f'<div class="lens-head{again}">{_lines(text)}</div>' if text else ""
 
 
 def _cell(panel: Panel | None, head: str) -> str:
     if panel is None:
         return '<div class="lens-panel lens-gap"></div>'
     title = f'<div class="lens-title">{_lines(panel.title)}</div>' if panel.title else ""
-    return f'<div class="lens-panel{" lens-wide" if panel.wide else ""}">{head}{panel.html}{title}</div>'
+    kind = "" if not panel.wide else " lens-wide" if panel.key or "lens-bars" in panel.html else " lens-wide lens-chart"
+    return f'<div class="lens-panel{kind}">{head}{panel.html}{title}</div>'
 
 
 def _shape(table: list[list], heads, rows) -> str:
     """How wide the columns are: on a phone as many as keep their captions readable, else all of them."""
     every = [panel for row in table for panel in row if panel is not None]
     words = [line for panel in every for line in panel.title.split("\n")] + list(heads or [])
-    least = min(max(3.6 if not any(p.photo for p in every) else 5, LETTER * max(map(len, words), default=0)), 9)
+    least = min(max(3.6 if not any(p.photo for p in every) else 5, LETTER * max(map(len, words), default=0)), 6)
     columns = max(map(len, table))
     spaces = [max((row[j].space for row in table if j < len(row) and row[j] is not None), default=1)
               for j in range(columns)]

@@ -28,8 +28,8 @@ from advlens.evaluation import Curve
 from advlens.training import History
 
 __all__ = ["GREY", "INK", "LOOKS", "OTHERS", "Panel", "Picture", "RIGHT", "WIDTH", "WRONG", "attack", "axes", "bars",
-           "colour", "confusion", "curves", "finish", "grid", "heat", "history", "image", "images", "label", "network", "noise",
-           "percent", "use_style"]
+           "colour", "confusion", "curves", "finish", "grid", "heat", "history", "image", "images", "label", "network",
+           "noise", "percent", "use_style"]
 
 # Inches.  On a phone (312 px) a plot of WIDTH shows its letters at their own size, 10.5 px; one of NARROW larger.
 WIDTH, NARROW = 4.3, 2.85
@@ -255,7 +255,8 @@ def curves(curves: dict[str, Curve], *, xlabel: str = "eps (pixel units of [0, 1
         ax.fill_between(curve.eps, curve.low, curve.high, color=look.colour, alpha=0.18, linewidth=0)
         ax.plot(curve.eps, curve.accuracy, color=look.colour, marker=look.marker, linestyle=look.line, label=look.label)
     ax.set(xlabel=xlabel, ylabel="accuracy", ylim=(0, 1))
-    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda eps, _: f"{round(eps, 6):g}"))
     percent(ax)
     ax.legend()
     return None if given is not None else finish(ax, source)

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ft2font import LoadFlags
 from matplotlib.mathtext import MathTextParser
 from matplotlib.path import Path
 from matplotlib.text import Text
@@ -216,20 +217,25 @@ class _Renderer(RendererBase):
         return {"left": 0, "center": 0.5, "right": 1}[text._multialignment or text.get_horizontalalignment()]
 
     def _mathematics(self, s: str, prop) -> tuple[str, str]:
-        """A formula: its glyphs at the places where TeX's rules put them, and the path of its bars."""
+        """A formula: its letters at the places where TeX's rules put them, and the path of bars and of odd signs."""
         parsed = MathTextParser("path").parse(s, 72, prop)
         runs: dict[tuple, list] = {}
+        paths = [f"M{_number(x)} {_number(-y - height)}h{_number(width)}v{_number(height)}h{_number(-width)}Z"
+                 for x, y, width, height in parsed.rects]
         for glyph in parsed.glyphs:
             (font, size, code), (x, y) = glyph[:3], glyph[-2:]
-            slanted = "italic" if "Oblique" in font.postscript_name else ""
-            if chr(code) != " ":  # a browser joins spaces, and every letter has its own place
+            if not font.postscript_name.startswith("DejaVuSans-") and font.postscript_name != "DejaVuSans":
+                font.set_size(100, 72)  # roots, sums, brackets: their font is made for their size
+                font.load_char(code, flags=LoadFlags.NO_HINTING)
+                place = Affine2D().scale(size / 100).translate(x, self.height + y)
+                paths.append(self._data(Path(*font.get_path()), place)[0])
+            elif chr(code) != " ":  # a browser joins spaces, and every letter has its own place
+                slanted = "italic" if "Oblique" in font.postscript_name else ""
                 runs.setdefault((_number(size), slanted, _number(-y)), []).append((x, chr(code)))
         body = "".join(f'<tspan font-size="{size}" x="{" ".join(_number(x) for x, _ in run)}" y="{y}"'
                        f'{_style(font_style=slanted)}>{escape("".join(c for _, c in run), quote=False)}</tspan>'
                        for (size, slanted, y), run in runs.items())
-        bars = "".join(f"M{_number(x)} {_number(-y - height)}h{_number(width)}v{_number(height)}h{_number(-width)}Z"
-                       for x, y, width, height in parsed.rects)
-        return body, bars
+        return body, "".join(paths)
 
     def _colour(self, colour: str) -> str:
         return self.palette.get(colour, colour)
