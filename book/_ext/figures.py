@@ -1,0 +1,43 @@
+"""Pictures of `advlens.course.plots` on a page: their accessible name, and one style sheet instead of one in each.
+
+A cell's metadata hold the alternative text, `mystnb={"image": {"alt": "..."}}`; myst-nb writes it on images only.
+Number and caption of the figure come from myst-nb, whatever the output is.
+"""
+
+import re
+from pathlib import Path
+
+import advlens.course
+from docutils import nodes
+from sphinx.util import logging
+
+from advlens.course.pictures import named
+
+SHEET = Path(advlens.course.__file__).with_name("figures.css")
+PICTURE = re.compile(r'\A<style>.*?</style>(?=<div class="lens-picture">)', re.DOTALL)
+
+
+def name_pictures(app, doctree):
+    for cell in doctree.findall(lambda node: isinstance(node, nodes.container) and "cell_metadata" in node):
+        alt = cell["cell_metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        for raw in list(cell.findall(nodes.raw)):
+            light, found = PICTURE.subn("", raw.astext())
+            if not found:
+                continue
+            if not alt:
+                logging.getLogger(__name__).warning("a picture has no alternative text: give its cell "
+                                                    'mystnb={"image": {"alt": "..."}}', location=cell)
+            raw.replace_self(nodes.raw("", named(light, alt) if alt else light, format="html",
+                                       classes=raw["classes"]))
+
+
+def add_sheet(app, pagename, templatename, context, doctree):
+    if "lens-picture" in context.get("body", ""):
+        app.add_css_file(SHEET.name)
+
+
+def setup(app):
+    app.config.html_static_path.append(str(SHEET))
+    app.connect("doctree-read", name_pictures)
+    app.connect("html-page-context", add_sheet)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
