@@ -10,13 +10,11 @@ cd "$work"
 
 unpack() { tar xzf "$(npm pack --silent "$1")" && rm -rf "$2" && mkdir -p "$2"; }
 
-# Formulas.  The parts instead of the combined script: the menu (0.4 MB) stays at home.
-unpack mathjax@3.2.2 "$vendor/mathjax"
-cd package/es5
-cp --parents core.js startup.js input/tex.js input/tex/extensions/boldsymbol.js output/chtml.js \
-  output/chtml/fonts/tex.js output/chtml/fonts/woff-v2/*.woff a11y/assistive-mml.js "$vendor/mathjax/"
-cp ../LICENSE "$vendor/mathjax/"
-cd "$work" && rm -rf package
+# The font of the formulas, of which a build keeps the glyphs that it needs (book/_ext/mathml.py).
+unpack @fontsource/stix-two-math@5.3.0 "$vendor/stix"
+cp package/files/stix-two-math-latin-400-normal.woff "$vendor/stix/stix-two-math.woff"
+cp package/LICENSE "$vendor/stix/"
+rm -rf package
 
 # Accessibility rules for tests/site; no part of the site.
 unpack axe-core@4.14.1 "$axe"

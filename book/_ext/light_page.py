@@ -1,23 +1,44 @@
-"""Takes the theme's Font Awesome script (1.5 MB) off every page.
+"""Scripts wait until the text stands there, and a page loads only those that it uses.
 
-The theme brings the same icons as a font, which is enough.  The script is worse than
-superfluous: it replaces the icons of ipywidgets, and their Play button then throws.
+The theme loads every script of every extension in the head of every page, before the text; on a slow phone
+that is seconds of an empty screen.  Here each script gets `defer` (they keep their order), and a script that
+serves one kind of element stays away from pages without it.  The template is book/_templates/layout.html.
 """
 
 import re
 
-SCRIPT = re.compile(r'<script[^>]*/fontawesome\.js[^>]*></script>')
+SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>\s*", re.S)
+# What must stand in a page's text for a script to be of use; the scripts of all other names are always loaded.
+SERVES = {
+    "clipboard.min.js": 'class="highlight',
+    "copybutton.js": 'class="highlight',
+    "togglebutton.js": r'class="[^"]*\b(toggle|dropdown)\b',
+    "design-tabs.js": 'class="sd-tab',
+}
+TOGGLE_TEXT = re.compile(r"\b(toggleHint|toggleOpen|togglebuttonSelector)")
+# Where this page is and whether it searches while one types: asked for by parts of the theme that are off.
+UNUSED_TEXT = re.compile(r"^DOCUMENTATION_OPTIONS\.(pagename|search_as_you_type)\b")
 
 
-def without_fontawesome(head: str) -> str:
-    light, found = SCRIPT.subn("", head)
-    if not found:
-        raise ValueError("the theme no longer loads fontawesome.js: remove book/_ext/light_page.py and book/_templates")
-    return light
+def light_scripts(head: str, body: str) -> str:
+    """The script elements `head` of a page whose text is `body`, less those of no use, none before the text."""
+    return SCRIPT.sub(lambda found: _light(found, body), head)
+
+
+def _light(found: re.Match, body: str) -> str:
+    attributes, text = found.groups()
+    source = re.search(r'\bsrc="([^"?]*)', attributes)
+    if source is None:
+        serves = SERVES["togglebutton.js"] if TOGGLE_TEXT.search(text) else ""
+        return "" if UNUSED_TEXT.match(text) or not re.search(serves, body) else found[0]
+    name = source[1].rpartition("/")[2]
+    if not re.search(SERVES.get(name, ""), body):
+        return ""
+    return found[0] if re.search(r"\b(defer|async)\b", attributes) else f"<script defer{attributes}>{text}</script>\n"
 
 
 def add_filter(app, pagename, templatename, context, doctree):
-    context["without_fontawesome"] = without_fontawesome
+    context["light_scripts"] = light_scripts
 
 
 def setup(app):

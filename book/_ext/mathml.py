@@ -1,0 +1,86 @@
+"""Formulas become MathML when the book is built: no script sets them, and they stand there without any.
+
+`math_core` writes the MathML.  The browser draws it with STIX Two Math, of which the glyphs that the book uses
+are kept in the font that every page with a formula loads.
+"""
+
+import html
+import re
+from pathlib import Path
+
+from docutils import nodes
+from fontTools import subset
+from fontTools.ttLib import TTFont
+from math_core import LatexError, LatexToMathML
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+
+LOG = logging.getLogger(__name__)
+FONT = Path(__file__).parents[1] / "_static" / "vendor" / "stix" / "stix-two-math.woff"
+NAME = "stix-two-math.woff"
+# An identifier of one letter is drawn in mathematical italics, which have code points of their own.
+ITALICS = {*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)} - {0x1D455} | {0x210E}  # h is Planck's constant
+FORMULA = re.compile(r"<math\b.*?</math>", re.S)
+
+
+def converter(config) -> LatexToMathML:
+    return LatexToMathML(macros=config.mathml_macros)
+
+
+def convert(self, node, displaystyle: bool) -> str:
+    try:
+        return converter(self.builder.config).convert_with_local_state(node.astext(), displaystyle=displaystyle)
+    except LatexError as wrong:
+        LOG.warning("a formula cannot be set: %s\n%s", node.astext(), wrong, location=node)
+        return f"<code>{html.escape(node.astext())}</code>"
+
+
+def inline(self, node):
+    self.body.append(self.starttag(node, "span", "", CLASS="math notranslate nohighlight"))
+    self.body.append(convert(self, node, False) + "</span>")
+    raise nodes.SkipNode
+
+
+def display(self, node):
+    self.body.append(self.starttag(node, "div", CLASS="math notranslate nohighlight"))
+    if node["number"]:
+        number = get_node_equation_number(self, node)
+        self.body.append(f'<span class="eqno">({number})')
+        self.add_permalink_ref(node, "Link to this equation")
+        self.body.append("</span>")
+    self.body.append(convert(self, node, True) + "</div>")
+    raise nodes.SkipNode
+
+
+def characters(pages: list[str]) -> set[int]:
+    """The code points that the formulas of some pages are drawn with."""
+    formulas = "".join(formula for page in pages for formula in FORMULA.findall(page))
+    return set(map(ord, html.unescape(re.sub(r"<[^>]*>", "", formulas)))) | ITALICS
+
+
+def cut_font(app, exception):
+    """Write the font with the glyphs that the formulas of the book need, and complain of those it lacks."""
+    if exception or app.builder.format != "html":
+        return
+    pages = [file.read_text(encoding="utf-8") for file in Path(app.outdir).rglob("*.html")]
+    wanted, font = characters(pages), TTFont(FONT)
+    lacking = {code for code in wanted - font.getBestCmap().keys() if not chr(code).isspace() and code not in INVISIBLE}
+    if lacking:
+        raise ExtensionError(f"{FONT.name} cannot draw {', '.join(map(hex, sorted(lacking)))}")
+    options = subset.Options(flavor="woff", hinting=False, layout_features=["*"])
+    cutter = subset.Subsetter(options)
+    cutter.populate(unicodes=wanted)
+    cutter.subset(font)
+    subset.save_font(font, str(Path(app.outdir) / "_static" / NAME), options)
+
+
+# Function application, times, separator, plus; and the selector of another form of the letter before it.
+INVISIBLE = {0x2061, 0x2062, 0x2063, 0x2064, 0xFE00}
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (inline, None), (display, None))
+    app.add_config_value("mathml_macros", {}, "env")
+    app.connect("build-finished", cut_font)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
