@@ -231,7 +231,7 @@ function rgb(element, name, otherwise) {
   return [1, 3, 5].map((at) => parseInt(probe.fillStyle.slice(at, at + 2), 16)).concat(255);
 }
 
-const percent = (p) => (p >= 0.995 ? "over 99 %" : p < 0.005 ? "under 1 %" : `${Math.round(100 * p)} %`);
+const percent = (p) => (p >= 0.995 ? "over 99\u00a0%" : p < 0.005 ? "under 1\u00a0%" : `${Math.round(100 * p)}\u00a0%`);
 const short = (v) => (v >= 0.1 ? v.toFixed(2) : v.toPrecision(2)).replace(/^(\d+\.\d*?)0+$/, "$1").replace(/\.$/, "");
 const best = (p) => p.reduce((b, v, k) => (v > p[b] ? k : b), 0);
 
@@ -312,11 +312,11 @@ function start(root, backendFor, { page = null } = {}) {
     for (const [net, { row }] of Object.entries(rows)) row.hidden = !state.nets.includes(net);
     for (const [name, value] of [["attack", state.attack], ["norm", state.norm], ["data", state.data]]) for (const input of named(name)) input.checked = input.value === value;
     Object.assign($("eps"), { max: far, step, disabled: state.attack === "ddn" });
-    $("eps").value = state.eps;
+    if (state.attack !== "ddn") $("eps").value = state.eps;
     $("eps").setAttribute("aria-valuetext", `epsilon ${short(state.eps)}`);
-    $("eps-value").value = state.attack === "ddn" ? "found" : short(state.eps);
+    if (state.attack !== "ddn") $("eps-value").textContent = short(state.eps);
     $("far").textContent = short(far);
-    $("unit").textContent = UNITS[state.norm];
+    $("unit").textContent = state.attack === "ddn" ? "found: the length" : UNITS[state.norm];
     if ($("about")) $("about").textContent = HINTS[state.attack];
     if ($("walk")) $("walk").hidden = !walks();
     if ($("open") && page) Object.assign($("open"), { hidden: false, href: `${page.root}book/lab.html#${toLink(state)}` });
@@ -339,12 +339,12 @@ function start(root, backendFor, { page = null } = {}) {
     options($("target"), [["", "any other answer"], ...g.classes.map((name, k) => [k, `the answer ${name}`])], state.target ?? "");
     for (const input of named("norm")) input.disabled = state.attack !== "pgd";
     Object.assign($("steps"), { value: state.steps, disabled: state.attack !== "pgd" });
-    $("steps-value").value = state.steps;
+    $("steps-value").textContent = state.steps;
     $("jpeg").checked = state.jpeg !== null;
     Object.assign($("adaptive"), { checked: state.adaptive, disabled: state.jpeg === null });
     Object.assign($("quality"), { disabled: state.jpeg === null });
     if (state.jpeg !== null) $("quality").value = state.jpeg;
-    $("quality-value").value = $("quality").value;
+    $("quality-value").textContent = $("quality").value;
   }
   function options(select, entries, chosen) {
     const key = JSON.stringify(entries);
@@ -451,8 +451,9 @@ function start(root, backendFor, { page = null } = {}) {
     paint(row.seen, seen, g.shape);
     row.noise.setAttribute("aria-label", largest ? `noise, largest change ${short(largest)}, length ${short(length)}` : "no noise yet");
     row.seen.setAttribute("aria-label", `what the network sees; it says ${g.classes[say]}`);
-    row["seen-caption"].textContent = state.jpeg === null ? "= what the net sees" : `= after JPEG ${state.jpeg}`;
-    row["seen-foot"].textContent = largest ? `largest ${short(largest)}, length ${short(length)}` : "nothing changed";
+    row["seen-caption"].innerHTML = state.jpeg === null ? "= <span>what the net </span>sees" : `= <span>sees, after </span>JPEG ${state.jpeg}`;
+    row["seen-foot"].innerHTML = largest ? `largest ${short(largest)}<span>, length ${short(length)}</span>` : "nothing changed";
+    if (state.attack === "ddn" && net === main()) { $("eps").value = length; $("eps-value").textContent = short(length); }
     row.row.dataset.verdict = say === right ? "right" : "wrong";
     bars(row.bars, p, clean, right, say, g.classes);
     const text = sentence(spec.nets[net], g.classes, { say, before, right, p, clean, label, changed: largest > 0 });
@@ -476,8 +477,7 @@ function start(root, backendFor, { page = null } = {}) {
       bar.style.setProperty("--p", p[k].toFixed(4));
       bar.style.setProperty("--before", clean[k].toFixed(4));
       bar.className = `lens-lab-bar${k === right ? " is-right" : ""}${k === say && k !== right ? " is-wrong" : ""}${top.has(k) ? " is-top" : ""}`;
-      bar.lastChild.textContent = p[k] >= 0.005 ? `${p[k] >= 0.995 ? 99 : Math.round(100 * p[k])} %` : "";
-      if (p[k] >= 0.995) bar.lastChild.textContent = "> 99 %";
+      bar.lastChild.textContent = p[k] >= 0.995 ? ">\u200999\u00a0%" : p[k] >= 0.005 ? `${Math.round(100 * p[k])}\u00a0%` : "";
     });
     box.setAttribute("aria-label", "answers: " + order.slice(0, 3).map(([, k]) => `${classes[k]} ${percent(p[k])}`).join(", "));
   }
@@ -508,13 +508,12 @@ function start(root, backendFor, { page = null } = {}) {
     const at = state.step === null ? (first ? first.response.best : 0) : Math.min(state.step, steps);
     Object.assign($("step"), { max: steps });
     $("step").value = at;
-    $("step-value").value = `${at} of ${steps}`;
+    $("step-value").textContent = `${at} of ${steps}`;
     const said = first && first.response.walk[Math.min(at, first.response.walk.length - 1)].probabilities;
     $("step").setAttribute("aria-valuetext", said ? `step ${at}, ${spec.nets[of[0]]} says ${group().classes[best(said)]}` : `step ${at}`);
     const upTo = state.step === null ? steps : at;
     const all = of.flatMap((net) => results[net].response.walk.map((w) => w.loss)).filter(Number.isFinite);
     const low = Math.min(-1, ...all), high = Math.max(1, ...all), y = (v) => 66 - 60 * (Math.max(low, Math.min(high, v)) - low) / (high - low);
-    $("zero").style.setProperty("--at", `${100 * y(0) / 72}%`);
     $("loss").innerHTML = `<path class="zero" d="M0 ${y(0)}H300"/>` + of.map((net, k) => {
       const { response, of: s } = results[net], label = response.label, walked = response.walk.slice(0, upTo + 1);
       const xy = walked.map((w, i) => `${(4 + 292 * i / steps).toFixed(1)} ${y(w.loss).toFixed(1)}`);
@@ -526,7 +525,7 @@ function start(root, backendFor, { page = null } = {}) {
     $("turn").hidden = !(turn > 0);
     $("turn").style.setProperty("--at", turn / steps);
     $("loss").setAttribute("aria-label", first ? `the loss of ${spec.nets[of[0]]} along the walk: ${first.response.walk[0].loss.toFixed(1)} at the start, ${first.response.walk.at(-1).loss.toFixed(1)} at step ${steps}` : "the loss along the walk");
-    $("loss-words").textContent = (state.target === null ? "log-odds of a wrong answer" : `log-odds of the answer ${group().classes[state.target]}`)
+    $("loss-words").textContent = (state.target === null ? "the log-odds of a wrong answer" : `the log-odds of the answer ${group().classes[state.target]}`)
       + (of.length > 1 ? "; " + of.map((net, k) => `${spec.nets[net]} ${["solid", "dashed", "dotted"][k]}`).join(", ") : "");
   }
 
@@ -556,7 +555,7 @@ function start(root, backendFor, { page = null } = {}) {
       item.querySelector("[data-said]").textContent = reached ? "done: " : "not yet: ";
     }
     if (both && done.fooled && done.kept && done.small) solved.add(lenet.label === null ? "your own drawing" : group().classes[lenet.label]);
-    const text = solved.size ? `Solved with ${[...solved].sort().join(", ")}.` + (solved.size < 3 ? " Another digit?" : "") : "";
+    const text = solved.size ? `Solved with ${[...solved].sort().join(", ")}.` + (solved.size < 10 ? " Another?" : "") : "";
     if ($("solved").textContent !== text) $("solved").textContent = text;
   }
 

@@ -14,19 +14,19 @@ import io
 import json
 import zlib
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence
 
+import anywidget
 import numpy as np
 import torch
+import traitlets
 from PIL import Image
 from torch import Tensor, nn
 
 from advlens import attacks, data, evaluation, geometry, jpeg, zoo
 from advlens.attacks.losses import log_odds
 from advlens.course import lab_form
-from advlens.data.dataset import CLASSES
 from advlens.inputs import check_known
 
 HERE = Path(__file__).parent
@@ -34,8 +34,8 @@ NETS = {"lenet": "LeNet", "mnist_resnet": "Residual net", "fully_connected": "Fu
 ATTACKS = {"fgsm": "FGSM", "fgm": "FGM", "pgd": "PGD", "ddn": "DDN"}
 NORM = {"fgsm": "linf", "fgm": "l2", "ddn": "l2"}  # pgd chooses
 # How far the slider goes and its step, for each norm; the noise is drawn at one scale throughout.
-LIMITS = {"grey": {"linf": [0.3, 0.005], "l2": [4.0, 0.05], "noise": 0.3},
-          "colour": {"linf": [0.1, 0.002], "l2": [2.0, 0.02], "noise": 0.1}}
+LIMITS = {"grey": {"linf": [0.3, 0.005], "l2": [4.0, 0.05], "noise": 0.2},
+          "colour": {"linf": [0.1, 0.002], "l2": [2.0, 0.02], "noise": 0.05}}
 DDN_STEPS = 50
 BISECTIONS = 12
 
@@ -52,12 +52,18 @@ def lab(net: str | Sequence[str] = "lenet", attack: str | Sequence[str] = "fgsm"
     images (one of each class) is chosen at first.  target: the class to reach, or None.
     Raises ValueError for a name or number outside of these.
     """
-    return _widget(_one_group(net, data), attack, eps=eps, steps=steps, index=index, target=target, full=False)
+    return _widget([_group(net, data)], attack, eps=eps, steps=steps, index=index, target=target, full=False)
 
 
-def page(nets: Sequence[Sequence[str]] = (("lenet", "mnist_resnet", "fully_connected"), ("cifar_net",))):
-    """The whole lab, with everything that there is to choose; nets: groups that see the same images."""
-    return _widget([group for some in nets for group in _one_group(some, None)], list(ATTACKS), full=True)
+def page(*names: str):
+    """The whole lab, with everything that there is to choose.
+
+    names: data sets, by default "mnist" and "cifar10"; each brings the networks that were
+    trained on it.  Where one is not at hand, its embedded stand-in is taken.
+    """
+    groups = [_group([net for net in NETS if name in zoo.NETWORKS[net]], name)
+              for name in names or ("mnist", "cifar10")]
+    return _widget(groups, list(ATTACKS), full=True)
 
 
 class Group(NamedTuple):
@@ -67,7 +73,7 @@ class Group(NamedTuple):
     images: data.Dataset  # ten, one of each class
 
 
-def _one_group(nets: str | Sequence[str], name: str | None) -> list[Group]:
+def _group(nets: str | Sequence[str], name: str | None) -> Group:
     nets = [nets] if isinstance(nets, str) else list(nets)
     for net in nets:
         check_known("net", net, NETS)
@@ -78,7 +84,7 @@ def _one_group(nets: str | Sequence[str], name: str | None) -> list[Group]:
     check_known("data", name, (real, embedded))
     loaded = data.load(name, "test", fallback=embedded) if name == real else data.load(name, "test")
     first = [int((loaded.labels == k).nonzero()[0]) for k in range(len(loaded.classes))]
-    return [Group(nets, loaded[first])]
+    return Group(nets, loaded[first])
 
 
 def _widget(groups: list[Group], attack: str | Sequence[str], *, eps: float | None = None, steps: int = 10,
@@ -105,15 +111,15 @@ def _widget(groups: list[Group], attack: str | Sequence[str], *, eps: float | No
     spec = {"full": full, "start": start, "attacks": {k: ATTACKS[k] for k in names},
             "nets": {net: NETS[net] for group in groups for net in group.nets}, "ddn": DDN_STEPS,
             "groups": {group.images.name: _described(group) for group in groups}}
-    return _home()(spec, _html(spec, groups[0]))
+    return Lab(spec, _html(spec, groups[0]))
 
 
 def _described(group: Group) -> dict:
     """What the page knows of a group before anything is computed: the images, and what the nets say to them."""
     levels = group.images.images.mul(255).round().to(torch.uint8).numpy()
     return {"nets": group.nets, "shape": list(levels.shape[1:]), "classes": list(group.images.classes),
-            "labels": group.images.labels.tolist(), "source": group.images.source, "limits": LIMITS[_kind(group.images)],
-            "pixels": base64.b64encode(levels.tobytes()).decode(),
+            "labels": group.images.labels.tolist(), "source": group.images.source,
+            "limits": LIMITS[_kind(group.images)], "pixels": base64.b64encode(levels.tobytes()).decode(),
             "clean": {net: [[round(p, 6) for p in row] for row in evaluation.logits(
                 _net(net, group.images.name), group.images.images).softmax(1).tolist()] for net in group.nets}}
 
@@ -246,68 +252,63 @@ def _fools(prediction: int, request: dict) -> bool:
 # --- its two homes ---------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=1)
-def _home():
-    """The widget's class, made when a lab is: the book's other parts do not need anywidget."""
-    import anywidget
-    import traitlets
+class Lab(anywidget.AnyWidget):
+    """In a notebook Python answers; what is stored, and what the site shows, is the HTML."""
 
-    class Lab(anywidget.AnyWidget):
-        """In a notebook Python answers; what is stored, and what the site shows, is the HTML."""
+    _esm = (HERE / "lab.js").read_text(encoding="utf-8")
+    _css = (HERE / "lab.css").read_text(encoding="utf-8")
+    _ipython_display_ = None  # ipywidgets 7 would show the view alone
 
-        _esm = HERE / "lab.js"
-        _css = HERE / "lab.css"
-        html = traitlets.Unicode().tag(sync=True)
+    html = traitlets.Unicode().tag(sync=True)
 
-        def __init__(self, spec: dict, html: str):
-            super().__init__(html=html)
-            self.spec = spec
-            self.on_msg(self._asked)
+    def __init__(self, spec: dict, html: str):
+        super().__init__(html=html)
+        self.spec = spec
+        self.on_msg(self._asked)
 
-        def _asked(self, _, content: dict, buffers: list) -> None:
-            """One request of lab.js: {id, kind, ..., shape} and the pixels.  The id comes back with the response."""
-            try:
-                x = torch.from_numpy(np.frombuffer(buffers[0], "float32").copy()).view(1, *content["shape"])
-                said, images = answer(content, x)
-            except Exception as error:  # the page shows it, and the next request finds a kernel that still answers
-                self.send({"id": content["id"], "error": f"{type(error).__name__}: {error}"})
-                return
-            pixels = torch.cat(images).numpy().astype("float32").tobytes() if images else b""
-            self.send({"id": content["id"], "response": said}, [pixels])
+    def _asked(self, _, content: dict, buffers: list) -> None:
+        """One request of lab.js: {id, kind, ..., shape} and the pixels.  The id comes back with the response."""
+        try:
+            x = torch.from_numpy(np.frombuffer(buffers[0], "float32").copy()).view(1, *content["shape"])
+            said, images = answer(content, x)
+        except Exception as error:  # the page says so, and the next request finds a kernel that still answers
+            self.send({"id": content["id"], "error": f"{type(error).__name__}: {error}"})
+            return
+        pixels = torch.cat(images).numpy().astype("float32").tobytes() if images else b""
+        self.send({"id": content["id"], "response": said}, [pixels])
 
-        def _repr_mimebundle_(self, **kwargs):
-            bundle = super()._repr_mimebundle_(**kwargs)
-            data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-            return {**data, "text/html": self.html, "text/plain": "The live lab"}, metadata
+    def __repr__(self) -> str:
+        return f"The live lab: {', '.join(self.spec['nets'].values())}"
 
-    return Lab
+    def _repr_mimebundle_(self, **options):
+        data, metadata = super()._repr_mimebundle_(**options)
+        return {**data, "text/html": self.html}, metadata
 
 
 def _html(spec: dict, group: Group) -> str:
-    """The lab as it stands in the page: a picture and words without JavaScript, and the form that lab.js brings to life."""
+    """The lab as it stands in the page: a form for lab.js, and what stands there without it."""
     key = f"lens-lab-{zlib.crc32(json.dumps(spec, sort_keys=True).encode()):08x}"
-    return lab_form.whole(key, spec, _still(spec, group))
+    return lab_form.whole(key, spec, *_still(spec, group))
 
 
-def _still(spec: dict, group: Group) -> str:
-    """What stands there without JavaScript: the chosen image, the noise and the sum just where the first net gives in."""
+def _still(spec: dict, group: Group) -> tuple[list[tuple[str, str]], str]:
+    """The chosen image, the noise and their sum where the first net just gives in, and what the net then says."""
     start, image = spec["start"], group.images[spec["start"]["image"]]
-    name = start["nets"][0]
-    norm = start["norm"] if start["attack"] == "pgd" else NORM[start["attack"]]
+    name, attack = start["nets"][0], start["attack"]
     request = {"kind": "smallest", "net": name, "data": image.name, "label": int(image.labels[0]), "seed": None,
-               "attack": start["attack"], "norm": norm, "eps": 0.0, "stepSize": None, "target": start["target"],
-               "steps": DDN_STEPS if start["attack"] == "ddn" else start["steps"], "jpeg": None, "adaptive": False}
+               "attack": attack, "norm": start["norm"], "eps": 0.0, "stepSize": None, "target": start["target"],
+               "steps": DDN_STEPS if attack == "ddn" else start["steps"], "jpeg": None, "adaptive": False}
     said, found = answer(request, image.images)
     adversarial = found[0] if found else image.images
     after = _said(_net(name, image.name), adversarial)
-    p, was = after["probabilities"], image.classes[int(image.labels[0])]
     limit = LIMITS[_kind(image)]["noise"]
-    size = f"{'no pixel by more than' if norm == 'linf' else 'a Euclidean length of'} {said['eps'] or 0:.2g}"
-    words = (f"{NETS[name]} reads this {was} as {image.classes[after['prediction']]} "
-             f"({max(p):.0%}), after {ATTACKS[start['attack']]} has changed {size}.")
-    return lab_form.still([("image", _png(image.images[0])), (f"+ noise, scale ±{limit:g}",
-                           _png(_signed((adversarial - image.images)[0], limit))),
-                           ("= what the network sees", _png(adversarial[0]))], words)
+    largest, length = (float(geometry.norm(adversarial - image.images, p)) for p in ("linf", "l2"))
+    words = (f"{NETS[name]} reads this {image.classes[int(image.labels[0])]} as {image.classes[after['prediction']]} "
+             f"({max(after['probabilities']):.0%}) after {ATTACKS[attack]}: no pixel changed by more than "
+             f"{largest:.2g}, the whole change has length {length:.2g}.")
+    return [("the image", _png(image.images[0])),
+            (f"+ noise, ±{limit:g}", _png(_signed((adversarial - image.images)[0], limit))),
+            ("= what the net sees", _png(adversarial[0]))], words
 
 
 def _signed(d: Tensor, limit: float) -> Tensor:
