@@ -59,7 +59,6 @@ from functools import partial
 
 from IPython.display import Markdown
 from matplotlib.patches import Circle, Rectangle
-from matplotlib.ticker import PercentFormatter
 
 from advlens import layers
 from advlens.attacks.losses import cross_entropy, log_odds, margin
@@ -334,7 +333,7 @@ for ax, (name, steps) in zip(axes, schedule.items()):
         ax.plot([float(e) for e in rates], [rate["value"] for rate in rates.values()], color=look.colour, marker=look.marker,
                 linestyle=look.line, label=f"steps of {step}")
     ax.set(title={"lenet": "LeNet", "hebbian_bio": "Bio", "hebbian_bp": "BP"}[name], xlabel="eps", ylabel="accuracy", ylim=(-0.02, 1))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    plots.percent(ax)
     ax.legend()
 plots.finish(axes, records.read("04-schedule")["provenance"]["source"])
 
@@ -385,7 +384,7 @@ ax.fill_between(starts, [r["low"] for r in after], [r["high"] for r in after], c
 ax.plot(starts, [r["value"] for r in after], color=plots.colour("pgd"), marker="D", label="random starts")
 ax.axhline(knobs["start at x"], color=plots.colour("bim"), linestyle="-.", label="one walk from the image")
 ax.set(xlabel="random starts", ylabel="accuracy left", ylim=(0, None), xticks=[1, 5, 10, 15, 20])
-ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+plots.percent(ax)
 ax.legend()
 plots.finish(ax, records.read("04-knobs")["provenance"]["source"])
 
@@ -467,7 +466,7 @@ axes[0].set(xlabel="eps", title="MNIST")
 axes[1].set(xlabel="eps, in units of 1/255", title="CIFAR-10")
 for ax in axes:
     ax.set(ylabel="accuracy", ylim=(-0.02, 1.02))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    plots.percent(ax)
     ax.legend(loc="upper right")
 plots.finish(axes, records.read("04-curves")["provenance"]["source"])
 
@@ -516,7 +515,7 @@ for shift, (loss, name, colour) in enumerate((("naive_ce", "cross-entropy", plot
     ax.bar_label(bars, labels=[f"{share:.0%}" for share in shares[loss]])
 ax.set_xticks([0.2, 1.2, 2.2], ["logits x 1", "x 10", "x 100"])
 ax.set(ylabel="images fooled", ylim=(0, 1.25), yticks=[0, 0.5, 1])
-ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+plots.percent(ax)
 ax.legend(loc="upper right", ncols=2)
 ax.grid(axis="x", visible=False)
 plots.finish(ax, mnist.source)
@@ -599,16 +598,16 @@ for (factor, by_name), look in zip(sure["logits"].items(), plots.OTHERS):
 axes[1].axhline(sure["logits"]["100"]["margin"]["value"], color=plots.INK, linestyle="--", linewidth=1)
 for ax, title in zip(axes, ("gradient exactly 0", "fooled by PGD")):
     ax.set(xlabel="temperature", ylabel="share of images", title=title, ylim=(-0.02, 1.02))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    plots.percent(ax)
 axes[0].legend()
 plots.finish(axes, records.read("04-confident")["provenance"]["source"])
 
 # %% tags=["remove-input"]
 scaled = {factor: sure["logits"][factor] for factor in ("1", "10", "100")}
 best = max(rate["value"] for rate in scaled["100"]["naive_ce"].values())
-records.say("On {n} images at eps = {eps}, with the logits x 100: {zero:.0%} of the gradients are exactly zero without a temperature, {none:.0%} at the largest one. "
+records.say("On {n} images at eps = {eps}, with the logits x {factor}: {zero:.0%} of the gradients are exactly zero without a temperature, {none:.0%} at the largest one. "
             "PGD then fools {last:.1%}; the best temperature of the sweep {best:.1%}, the margin loss {margin:.1%}. "
-            "A temperature has to be found for each network; log-odds and margin have nothing to tune.", n=sure["images"], eps=sure["eps"],
+            "A temperature has to be found for each network; log-odds and margin have nothing to tune.", n=sure["images"], eps=sure["eps"], factor=100,
             zero=scaled["100"]["zero gradient"]["1"], none=scaled["100"]["zero gradient"]["100000"], last=scaled["100"]["naive_ce"]["100000"]["value"],
             best=best, margin=scaled["100"]["margin"]["value"])
 
