@@ -164,6 +164,8 @@ function predict(root, tell) {
 function render({ model, el }) {
   el.innerHTML = model.get("html");
   const root = el.firstElementChild;
+  // JupyterLab would take the arrow keys for its cells.
+  for (const control of root.querySelectorAll("input, button")) control.dataset.lmSuppressShortcuts = "true";
   const wire = root.classList.contains("lens-explore") ? explore : predict;
   const show = wire(root, (chosen) => { model.set("chosen", chosen); model.save_changes(); });
   const follow = () => show(model.get("chosen"));
