@@ -31,13 +31,8 @@ def name_pictures(app, doctree):
                                        classes=raw["classes"]))
 
 
-def add_sheet(app, pagename, templatename, context, doctree):
-    if "lens-picture" in context.get("body", ""):
-        app.add_css_file(SHEET.name)
-
-
 def setup(app):
     app.config.html_static_path.append(str(SHEET))
     app.connect("doctree-read", name_pictures)
-    app.connect("html-page-context", add_sheet)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    app.add_css_file(SHEET.name)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
