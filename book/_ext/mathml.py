@@ -38,7 +38,8 @@ def convert(self, node, displaystyle: bool) -> str:
 
 def inline(self, node):
     self.body.append(self.starttag(node, "span", "", CLASS="math notranslate nohighlight"))
-    self.body.append(convert(self, node, False) + "</span>")
+    # A word joiner: the comma after a formula does not begin the next line.
+    self.body.append(convert(self, node, False) + "&#8288;</span>")
     raise nodes.SkipNode
 
 
