@@ -11,7 +11,7 @@
 # %% [markdown]
 # # Exercises: networks
 #
-# Three exercises for the chapter [Networks](../../chapters/02_networks.ipynb): you write backpropagation by hand, you count parameters, and you explain a gap.
+# Five exercises for the chapter [Networks](../../chapters/02_networks.ipynb), from a pencil to a judgement: a network with two neurons, backpropagation in code, a table in which one row cannot be right, a network with a silenced kernel, and a gap to explain.
 # Run the cells from top to bottom. Each check says "ok", or gives you one hint. All of it runs on a laptop in seconds.
 
 # %%
@@ -36,7 +36,31 @@ from advlens.course import checks, plots, records, widgets
 plots.use_style()
 
 # %% [markdown]
-# ## 1. Code: four equations
+# ## 1. Warm-up: two neurons
+#
+# A network of two pixels, two hidden neurons and one output:
+#
+# $$h = \mathrm{ReLU}(W x + b), \qquad z = v \cdot h - 1, \qquad W = \begin{pmatrix} 2 & -1 \\ -2 & 3 \end{pmatrix}, \quad b = (0, -1), \quad v = (2, 4).$$
+#
+# Take a pencil. The image is $x = (1,\ 0.5)$. Go forwards, then follow the blame backwards. Return a dict with
+#
+# - `"hidden"`: the two numbers $h$;
+# - `"output"`: the number $z$;
+# - `"slopes"`: how fast $z$ grows with pixel 1 and with pixel 2, two numbers. (The ReLU has slope 1 where its input is positive, else 0.)
+
+# %% nbgrader={"grade": false, "grade_id": "warmup", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def by_hand():
+    """{"hidden": [., .], "output": ., "slopes": [., .]}"""
+    ### BEGIN SOLUTION
+    # W x + b = (1.5, -1.5); the second neuron is off, so only 2 * (2, -1) comes back
+    return {"hidden": [1.5, 0.0], "output": 2.0, "slopes": [4.0, -2.0]}
+    ### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "warmup-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+checks.two_neurons(by_hand)
+
+# %% [markdown]
+# ## 2. Code: four equations
 #
 # A network with two layers of sigmoids, for a batch of N inputs:
 #
@@ -70,8 +94,6 @@ checks.gradients(gradients)
 # ![A falling curve: the cost of the little network drops at once, rests for a while, and then falls to nearly zero.](expected/02_code.png)
 
 # %% expected="02_code"
-import matplotlib.pyplot as plt
-
 x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 y = torch.tensor([[0.0], [1.0], [1.0], [0.0]])
 generator = torch.Generator().manual_seed(1)
@@ -82,10 +104,10 @@ for step in range(600):
     a2 = torch.sigmoid(torch.sigmoid(x @ net[0].T + net[1]) @ net[2].T + net[3])
     cost.append((a2 - y).square().sum().item())
     net = [p - 0.5 * g for p, g in zip(net, gradients(*net, x, y))]
-fig, ax = plt.subplots(figsize=(6, 3))
+ax = plots.axes()
 ax.plot(cost)
 ax.set(xlabel="step", ylabel="cost")
-plots.finish(fig, "the four rows of the exclusive or")
+plots.finish(ax, "the four rows of the exclusive or")
 
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 # When this sheet is graded, your function also meets networks of other sizes.
@@ -102,29 +124,35 @@ for name, yours, true in zip(("W1", "b1", "W2", "b2"), gradients(*values), right
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2. Measurement: when is LeNet a million?
+# ## 3. Measurement: when is LeNet a million?
 #
-# `models.LeNet(n)` has `n` extra dense layers of 256 neurons. Fill in
+# `models.LeNet(n)` has `n` extra dense layers of 256 neurons. A report prints this table:
+#
+# | extra layers | 0 | 2 | 4 | 6 | 10 | 20 |
+# |---|---|---|---|---|---|---|
+# | parameters | 61,706 | 150,978 | 282,562 | 414,146 | 743,106 | 1,335,234 |
+#
+# One of its rows cannot be right. Fill in
 #
 # - `parameters`: a list of 21 numbers, the parameters of `models.LeNet(n)` for n = 0 to 20 (all its numbers that are trained, weights and biases);
 # - `first`: the smallest n with more than 1,000,000 parameters;
-# - `conclusion`: how does the number grow with n, from n = 1 on?
-#   - a: by the same number with each layer.
-#   - b: by a larger number with each layer.
-#   - c: by a constant factor with each layer.
+# - `wrong`: the number of extra layers in the row that is wrong;
+# - `really`: the number of extra layers that its count belongs to.
 
 # %% nbgrader={"grade": false, "grade_id": "measurement", "locked": false, "schema_version": 3, "solution": true, "task": false}
 parameters = None
 first = None
-conclusion = None
+wrong, really = None, None
 
 ### BEGIN SOLUTION
 parameters = [sum(p.numel() for p in models.LeNet(n).parameters()) for n in range(21)]
 first = next(n for n, count in enumerate(parameters) if count > 1_000_000)
-conclusion = "a"
+printed = {0: 61_706, 2: 150_978, 4: 282_562, 6: 414_146, 10: 743_106, 20: 1_335_234}
+wrong = next(n for n, count in printed.items() if parameters[n] != count)
+really = parameters.index(printed[wrong])
 ### END SOLUTION
 
-# %% nbgrader={"grade": true, "grade_id": "measurement-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+# %% nbgrader={"grade": true, "grade_id": "measurement-check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 checks.one_million(parameters, first)
 
 # %% [markdown]
@@ -133,24 +161,51 @@ checks.one_million(parameters, first)
 # ![Points that climb along a straight line from left to right, and a dashed horizontal line at one million that they cross.](expected/02_measurement.png)
 
 # %% expected="02_measurement"
-import matplotlib.pyplot as plt
-
-fig, ax = plt.subplots(figsize=(6, 3))
+ax = plots.axes()
 ax.plot(range(21), parameters, "o")
-ax.axhline(1_000_000, color="grey", linestyle="--")
+ax.axhline(1_000_000, color=plots.GREY, linestyle="--")
 ax.set(xlabel="extra layers n", ylabel="parameters", xticks=range(0, 21, 5))
 ax.yaxis.set_major_formatter("{x:,.0f}")
-plots.finish(fig, "models.LeNet(n), counted")
+plots.finish(ax, "models.LeNet(n), counted")
 
-# %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
-# Which letter is right is decided when the sheet is graded.
-assert conclusion in ("a", "b", "c")
+# %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+# Whether you found the wrong row is decided when the sheet is graded.
+assert wrong in (0, 2, 4, 6, 10, 20) and really in range(21)
 ### BEGIN HIDDEN TESTS
-assert conclusion == "a", "each further layer adds 256 * 256 weights and 256 biases"
+assert wrong == 10, "the sizes climb in equal steps from one extra layer on: one row does not fit"
+assert really == 11, "look for the count of that row among your own"
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 3. Thought: sixteen points
+# ## 4. Break it: a silenced kernel
+#
+# LeNet's first layer asks six questions, one with each of its kernels. Which answer does it need most? Silence one kernel at a time: set its weights `net[1].weight[k]` and its bias `net[1].bias[k]` to zero. Each time begin with a fresh network, `zoo.pretrained("lenet", "digits")`, and measure with `evaluation.accuracy(net, digits).value`. Fill in
+#
+# - `accuracy`: six numbers, the accuracy on the test digits with kernel 0, 1, ..., 5 silenced;
+# - `most`: the index of the kernel that LeNet misses most.
+#
+# (The answer is about this network. Another training of the same recipe has other kernels.)
+
+# %% nbgrader={"grade": false, "grade_id": "transfer", "locked": false, "schema_version": 3, "solution": true, "task": false}
+digits = data.load("digits", "test")
+accuracy = None
+most = None
+
+### BEGIN SOLUTION
+accuracy = []
+for k in range(6):
+    net = zoo.pretrained("lenet", "digits")
+    net[1].weight[k] = 0
+    net[1].bias[k] = 0
+    accuracy.append(evaluation.accuracy(net, digits).value)
+most = accuracy.index(min(accuracy))
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "transfer-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+checks.silenced(accuracy, most)
+
+# %% [markdown]
+# ## 5. Thought: sixteen points
 #
 # A network is right on 98 % of its training images, and on 82 % of the test images. "Overfitting", says your colleague, and adds dropout.
 #

@@ -10,11 +10,11 @@ raises `CheckFailed`, whose message names the likely mistake.
 
 from advlens.course.checks.ch00 import four_pixels, louder, shifts, sizes
 from advlens.course.checks.ch01 import accident, colours, to_images, units
-from advlens.course.checks.ch02 import gradients, one_million
-from advlens.course.checks.ch03 import fgsm, smallest_eps
+from advlens.course.checks.ch02 import gradients, one_million, silenced, two_neurons
+from advlens.course.checks.ch03 import both_steps, fgsm, largest_value, smallest_eps
 from advlens.course.checks.ch04 import Rounded, pgd, restarts, rounded, two_steps
 from advlens.course.checks.hint import CheckFailed
 
-__all__ = ["CheckFailed", "Rounded", "accident", "colours", "fgsm", "four_pixels", "gradients", "louder",
-           "one_million", "pgd", "restarts", "rounded", "shifts", "sizes", "smallest_eps", "to_images",
-           "two_steps", "units"]
+__all__ = ["CheckFailed", "Rounded", "accident", "both_steps", "colours", "fgsm", "four_pixels", "gradients",
+           "largest_value", "louder", "one_million", "pgd", "restarts", "rounded", "shifts", "silenced",
+           "sizes", "smallest_eps", "to_images", "two_neurons", "two_steps", "units"]

@@ -1,14 +1,53 @@
-"""Checks of chapter 02: backpropagation by hand, and the number of parameters."""
+"""Checks of chapter 02: a network with a pencil, backpropagation, the number of parameters, silenced kernels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from advlens import models, zoo
+from advlens import data, evaluation, models, zoo
 from advlens.course.checks import hint
 
 NAMES = ("W1", "b1", "W2", "b2")
+
+
+def two_neurons(function) -> None:
+    """Check `function()`: a dict with the hidden neurons, the output and the slopes of the warm-up.
+
+    The network: h = relu(W x + b), z = v h - 1 with W = [[2, -1], [-2, 3]], b = (0, -1), v = (2, 4), at x = (1, 0.5).
+    """
+    got = _by_hand(function, hidden=2, output=1, slopes=2)
+    hint.compare(got["hidden"], [1.5, 0.0], {
+        "The second hidden neuron is negative before the ReLU: replace it by zero.": [1.5, -1.5],
+        "The bias of the second hidden neuron is missing: W x + b, then the ReLU.": [1.5, -0.5],
+        "There is no bias and no ReLU: relu(W x + b).": [1.5, 0.5],
+        "You went down the columns of W: each neuron has one row, times x.": [1.0, 0.0],
+    }, "`hidden` is not relu(W x + b): for each row of W, multiply by x entry by entry, add up, add the bias.")
+    print("ok  the hidden neurons")
+    hint.compare(got["output"], [2.0], {
+        "The bias of the output is missing: -1.": [3.0],
+        "The output sees the hidden neurons after the ReLU: the second one is 0.": [-4.0],
+    }, "`output` is not v h - 1.")
+    print("ok  the output")
+    hint.compare(got["slopes"], [4.0, -2.0], {
+        "The second hidden neuron is switched off, so it passes no blame back: its slope is 0.": [-4.0, 10.0],
+        "On the way back go down the columns of W: pixel 1 reaches neuron j through W[j][0].": [4.0, -4.0],
+        "That is the slope of each hidden neuron: go one layer further back, through W.": [2.0, 0.0],
+        "The signs are turned: these are the slopes of z itself, not of minus z.": [-4.0, 2.0],
+    }, "`slopes` is not dz/dx: begin with v, set to 0 what the ReLU has switched off, then go back through W.")
+    print("ok  the slopes")
+
+
+def _by_hand(function, **sizes: int) -> dict[str, list[float]]:
+    """What `function()` returns: a dict with these keys, each so many numbers."""
+    got = hint.call(function)
+    hint.require(isinstance(got, dict), f"The result is a {type(got).__name__}: return the dict of the task.")
+    for key, size in sizes.items():
+        hint.require(key in got, f"The key {key!r} is missing in the dict.")
+        numbers = got[key] if isinstance(got[key], (list, tuple)) else [got[key]]
+        hint.require(len(numbers) == size, f"{key!r} holds {len(numbers)} numbers: it should hold {size}.")
+        got = got | {key: [float(number) for number in numbers]}
+    return got
 
 
 def gradients(function) -> None:
@@ -107,3 +146,42 @@ def one_million(parameters, first: int) -> None:
         "That is the number of parameters: `first` is n, the number of extra layers.": expected[answer],
     }, "`first` is not the first n with more than one million parameters.")
     print("ok  the first n above one million")
+
+
+def silenced(accuracy, most: int) -> None:
+    """Check LeNet's accuracy on the test digits with each kernel of its first layer silenced alone, and the kernel that
+    it misses most.
+    """
+    hint.answered(accuracy=accuracy, most=most)
+    hint.require(len(accuracy) == 6, f"`accuracy` has {len(accuracy)} entries: LeNet's first layer has six kernels.")
+    given, expected = [float(a) for a in accuracy], _lesions()
+    hint.require(max(given) <= 1, "`accuracy` is in percent: give shares between 0 and 1.")
+    intact = evaluation.accuracy(zoo.pretrained("lenet", "digits"), data.load("digits", "test")).value
+    hint.compare(given, expected, {
+        "All six are the accuracy of the network as it was: change net[1].weight[k] and net[1].bias[k] in place.":
+            [intact] * 6,
+        "The kernels stay silent once they are silenced: load a fresh network for each k.": _lesions(fresh=False),
+        "Only the weights are zero, so the kernel still says its bias everywhere: silence net[1].bias[k] as well.":
+            _lesions(bias=False),
+        "These are the shares of wrong answers: accuracy is the share that is right.": [1 - e for e in expected],
+    }, "`accuracy[k]` is not the accuracy on data.load(\"digits\", \"test\") with kernel k silenced.", tolerance=1e-3)
+    print("ok  six silenced networks")
+    worst = min(range(6), key=lambda k: expected[k])
+    hint.compare(float(most), worst, {
+        "That counts the kernels from 1: `most` is the index, and it begins at 0.": worst + 1,
+        "That is the kernel that LeNet misses least: the most important one leaves the lowest accuracy.":
+            max(range(6), key=lambda k: expected[k]),
+    }, "`most` is not the kernel whose silence costs most.")
+    print("ok  the kernel that LeNet misses most")
+
+
+def _lesions(bias: bool = True, fresh: bool = True) -> list[float]:
+    """Accuracy with each kernel silenced, and what becomes of it with one slip."""
+    digits, net, found = data.load("digits", "test"), zoo.pretrained("lenet", "digits"), []
+    for k in range(6):
+        net = zoo.pretrained("lenet", "digits") if fresh else net
+        net[1].weight[k] = 0
+        if bias:
+            net[1].bias[k] = 0
+        found.append(evaluation.accuracy(net, digits).value)
+    return found

@@ -1,4 +1,4 @@
-"""Checks of chapter 03: the fast gradient sign method, and the smallest eps that flips an image."""
+"""Checks of chapter 03: both steps with a pencil, FGSM, the smallest eps that flips an image, the 1-norm."""
 
 from __future__ import annotations
 
@@ -7,6 +7,37 @@ import torch.nn.functional as F
 
 from advlens import attacks, data, evaluation, geometry, zoo
 from advlens.course.checks import hint
+
+
+def both_steps(function) -> None:
+    """Check `function()`: a dict with the image after FGSM and after FGM.
+
+    x = (0.2, 0.95, 0.5, 0), g = (-0.3, 0.4, 0, 1.2), eps = 0.1 for FGSM and 0.13 for FGM.
+    """
+    got = hint.call(function)
+    hint.require(isinstance(got, dict), f"The result is a {type(got).__name__}: return the dict of the task.")
+    for key in ("fgsm", "fgm"):
+        hint.require(key in got and isinstance(got[key], (list, tuple)) and len(got[key]) == 4,
+                     f"The dict needs the key {key!r}, with four numbers, one for each pixel.")
+    x, g = torch.tensor([0.2, 0.95, 0.5, 0.0]), torch.tensor([-0.3, 0.4, 0.0, 1.2])
+    hint.compare(got["fgsm"], (x + 0.1 * g.sign()).clamp(0, 1), {
+        "A pixel is brighter than white: clamp to [0, 1] at the end.": x + 0.1 * g.sign(),
+        "Wrong sign: the attack goes uphill. Add the step.": (x - 0.1 * g.sign()).clamp(0, 1),
+        "That is the step alone: add it to x.": 0.1 * g.sign(),
+        "You multiplied by g: FGSM takes only its signs.": x + 0.1 * g,
+        "Where the gradient is 0 its sign is 0: this pixel stays where it is.":
+            (x + 0.1 * torch.tensor([-1.0, 1, 1, 1])).clamp(0, 1),
+    }, "`fgsm` is not x + 0.1 sign(g), clamped to [0, 1].", tolerance=1e-3)
+    print("ok  FGSM")
+    length = g.norm()
+    hint.compare(got["fgm"], x + 0.13 * g / length, {
+        "You did not divide by the length of g: the step has length 0.13, whatever g is.": (x + 0.13 * g).clamp(0, 1),
+        "You divided by the sum of |g|: the length is the root of the sum of squares.": x + 0.13 * g / g.abs().sum(),
+        "You divided by the squared length: take the root.": x + 0.13 * g / length ** 2,
+        "That is the step alone: add it to x.": 0.13 * g / length,
+        "Wrong sign: the attack goes uphill. Add the step.": (x - 0.13 * g / length).clamp(0, 1),
+    }, "`fgm` is not x + 0.13 g / ||g||_2.", tolerance=1e-3)
+    print("ok  FGM")
 
 
 def fgsm(function) -> None:
@@ -103,6 +134,61 @@ def smallest_eps(smallest: dict, sizes: dict) -> None:
            "on the clamped images.",
             tolerance=1e-3)
     print("ok  the size of both perturbations in both norms")
+
+
+def largest_value(function) -> None:
+    """Check `function(model, x, y, eps)`: the whole budget on the value of the largest |gradient|, clamped."""
+    model, eps = hint.small_net(), 0.2
+    x = hint.small_images(low=0.3, high=0.7)
+    y = (model(x).argmax(1) + 1) % 4
+    for training in (False, True):
+        got = hint.attack(function, model.train(training), x, y, eps)
+        model.eval()
+    print("ok  returns images, and leaves x and the model as they were")
+    g = _gradient(model, x, lambda z: F.cross_entropy(z, y, reduction="sum"))
+    told = lambda step: _at_largest(step, g)
+    hint.compare(told(got - x), told(eps * _on_largest(g)), {
+        "Wrong sign: this walks downhill. Add eps where the gradient is positive, subtract it where it is negative.":
+            told(-eps * _on_largest(g)),
+        "The images come back unchanged: add the step to them.": told(0 * g),
+        "You took the largest entry, not the largest in size: use g.abs() to find it.":
+            told(eps * _on_largest(g, size=False)),
+        "One position is used for all images: find the largest entry of each image.": told(eps * _on_shared(g)),
+        "That is FGSM: here only one value of each image moves.": told(eps * g.sign()),
+        "The value always becomes brighter: take the sign of its gradient.": told(eps * _on_largest(g).abs()),
+        "The step is the gradient there: take its sign, so that the value moves by eps.":
+            told((x + eps * _on_largest(g) * g.abs()).clamp(0, 1) - x),
+    }, "The result is not x + eps * sign(g) on the one value of each image with the largest |g|.")
+    print("ok  one value of each image moves by eps, uphill")
+    got = hint.attack(function, model, x, y, 2.0)
+    hint.require(got.min() >= 0 and got.max() <= 1,
+                 "A value leaves [0, 1], so this is no image any more: end with .clamp(0, 1).")
+    hint.compare(told(got - x), told((x + 2 * _on_largest(g)).clamp(0, 1) - x), {},
+                 "With a budget beyond 1 the result is wrong: clamp the sum to [0, 1], nothing else.")
+    print("ok  pixels stay in [0, 1]")
+
+
+def _at_largest(step, g):
+    """Per image, the step where |g| is largest, and the sum of all its other entries in size, (N, 2)."""
+    flat = step.flatten(1)
+    there = flat.gather(1, g.flatten(1).abs().argmax(1, keepdim=True))
+    return torch.cat([there, flat.abs().sum(1, keepdim=True) - there.abs()], 1)
+
+
+def _on_largest(g, size: bool = True):
+    """The sign of g at the largest |g| (or the largest g) of each image, 0 elsewhere; shaped as g."""
+    flat = g.flatten(1)
+    where = (flat.abs() if size else flat).argmax(1, keepdim=True)
+    return torch.zeros_like(flat).scatter_(1, where, flat.gather(1, where).sign()).view_as(g)
+
+
+def _on_shared(g):
+    """The sign of g at one position of all images, that of the largest |g| of the batch."""
+    flat = g.flatten(1)
+    where = flat.abs().amax(0).argmax()
+    step = torch.zeros_like(flat)
+    step[:, where] = flat[:, where].sign()
+    return step.view_as(g)
 
 
 FGSM_GRID = [i / 100 for i in range(1, 51)]  # the grids of the task, in pixel units
