@@ -165,7 +165,7 @@ widgets.explore(turn_up, alt=describe, eps=levels, flips=flip,
 #
 # ### The definition
 #
-# An {term}`adversarial example` is an input that somebody changed *on purpose*, *by so little that its meaning stays the same*, so that a model gives a *wrong* answer.
+# An adversarial example is an input that somebody changed *on purpose*, *by so little that its meaning stays the same*, so that a model gives a *wrong* answer.
 # In symbols: a network $f$, an image $x$ of class $y$ that $f$ names correctly, and a change $\eta$ such that
 #
 # $$
@@ -228,7 +228,7 @@ records.say("Of {n} random patterns, **{hits}** changed the answer. On average t
 #
 # ## So little: how big is a change?
 #
-# "So small that nobody sees it" is not something a computer can check. We replace it by a number, a {term}`norm` of the perturbation $\eta$.
+# "So small that nobody sees it" is not something a computer can check. We replace it by a number, a norm of the perturbation $\eta$.
 # There are three in daily use, and they measure quite different things.
 #
 # ```{list-table}
@@ -250,7 +250,7 @@ records.say("Of {n} random patterns, **{hits}** changed the answer. On average t
 #   - how many pixels were touched: *few may move, but as far as they like*
 # ```
 #
-# The set of all changes that a norm allows is called its {term}`ball`, even where it is not round.
+# The set of all changes that a norm allows is called its ball, even where it is not round.
 # With two pixels we can draw it. (The fourth, $L_1 = \sum_i \lvert \eta_i \rvert$, stands between $L_2$ and $L_0$ and turns up now and then.)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four small drawings of the set of changes of size one: a square for L infinity, a disc for L2, a diamond for L1, and a cross made of the two axes for L0."}, "figure": {"caption": "All changes of size one, with two pixels: a square, a disc, a diamond and a cross.", "name": "fig-00-balls"}}
@@ -322,7 +322,7 @@ found = {name: first_that_fools(*attempt) for name, attempt in tries.items()}
 says = lambda image: f"says {mnist.classes[evaluation.logits(lenet, image).argmax()]}"
 sees = [plots.image(x[0], says(x), frame=True)] + [plots.image(image[0], says(image), frame=False) for image, _ in found.values()]
 added = [plots.noise(x[0] - x[0], "nothing", limit=1)] + [
-    plots.noise((image - x)[0], f"L∞ {size.linf.item():.2f}, L2 {size.l2.item():.2f}, L0 {size.l0.item():.0f}", limit=1)
+    plots.noise((image - x)[0], f"L∞ {size.linf.item():.2f}\nL2 {size.l2.item():.2f}\nL0 {size.l0.item():.0f}", limit=1)
     for image, size in found.values()]
 plots.grid([sees, added], heads=["clean", *found], rows=["LeNet sees", "added"], source=mnist.source)
 
@@ -373,7 +373,7 @@ for p in geometry.NORMS:
 # \text{bright} \iff x_1 + x_2 \ge 1 .
 # $$
 #
-# All its images fit in a square. The points where it hesitates, the {term}`decision boundary`, form the diagonal, and an adversarial example is a step over this diagonal.
+# All its images fit in a square. The points where it hesitates, the decision boundary, form the diagonal, and an adversarial example is a step over this diagonal.
 # Move the image, and watch the largest balls around it in which the answer stays the same.
 
 # %% tags=["hide-input"]
@@ -391,10 +391,8 @@ def draw_two_pixels(pixel_1, pixel_2):
     square, circle = distances(pixel_1, pixel_2)
     t = torch.linspace(0, 2 * torch.pi, 121)
     ax = plots.axes(height=3.3)
-    ax.fill([0, 1, 0], [1, 0, 0], color=plots.GREY, alpha=0.25)
-    ax.plot([0, 1], [1, 0], color=plots.INK)
-    ax.text(0.97, 0.95, "bright", ha="right", va="top")
-    ax.text(0.03, 0.04, "dark")
+    ax.fill([0, 1, 0], [1, 0, 0], color=plots.GREY, alpha=0.25, label="says dark")
+    ax.plot([0, 1], [1, 0], color=plots.INK, label="boundary")
     ax.plot(pixel_1 + square * torch.tensor([-1.0, 1, 1, -1, -1]), pixel_2 + square * torch.tensor([-1.0, -1, 1, 1, -1]),
             color=plots.colour("fgsm"), linestyle="--", label=f"$L_\\infty$: {square:.3f}")
     ax.plot(pixel_1 + circle * t.cos(), pixel_2 + circle * t.sin(), color=plots.colour("pgd"), label=f"$L_2$: {circle:.3f}")
@@ -412,7 +410,7 @@ def describe_two_pixels(pixel_1, pixel_2):
             f"L-infinity norm and {circle:.3f} away in the L2 norm.")
 
 # %% tags=["remove-input"]
-widgets.explore(draw_two_pixels, alt=describe_two_pixels, pixel_1=[0.1, 0.3, 0.5, 0.7, 0.9], pixel_2=[0.05, 0.15, 0.25, 0.55, 0.85],
+widgets.explore(draw_two_pixels, alt=describe_two_pixels, pixel_1=[0.3, 0.45, 0.6, 0.75, 0.9], pixel_2=[0.25, 0.35, 0.5, 0.7, 0.85],
                 caption="A network with two pixels. The dashed square and the circle are the largest L-infinity and L2 balls around the image in which the answer stays the same. Both just touch the diagonal.")
 
 # %% [markdown]
@@ -453,7 +451,7 @@ widgets.predict(
      "It stays the same": "To move the mean by 0.1, every pixel must move by 0.1, however many there are."},
     answer="It stays the same")
 
-# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Two plots with logarithmic axes, of the step that is needed against the number of values. Left, for the mean of the pixels: the adversary's line is level, the line of the coins rises. Right, for random weights: the adversary's line falls, the line of the coins is level."}, "figure": {"caption": "How far every value must move until the answer changes. Left: the mean against one half, for an image of mean 0.6. Right: random weights as at the start of training, the median of 200 random images. In both, coins need a factor of about the square root of d more.", "name": "fig-00-root-d"}}
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Two plots with logarithmic axes, of the step that is needed against the number of values. For the mean of the pixels the adversary's line is level and the line of the coins rises. For random weights the adversary's line falls and the line of the coins is level."}, "figure": {"caption": "How far every value must move until the answer changes, for an image of mean 0.6 whose mean is compared with one half, and for random weights as at the start of training (median of 200 random images). In both, coins need a factor of about the square root of d more.", "name": "fig-00-root-d"}}
 sizes = [4, 28 * 28, 3 * 32 * 32, 3 * 64 * 64]
 seeded = torch.Generator().manual_seed(0)
 
@@ -477,7 +475,7 @@ plots.finish(axes, "linear networks; random ones from seed 0")
 
 # %% [markdown]
 # :::{container} covered
-# On the left nothing shrinks: $\lVert w \rVert_1$ is one for every $d$, and the boundary stays where it was. On the right it does: the weights have a size of about $1 / \sqrt d$, as networks are initialised, so that $\lVert w \rVert_1$ grows like $\sqrt d$ while $\lvert w \cdot x - b \rvert$ does not grow with it.
+# For the mean nothing shrinks: $\lVert w \rVert_1$ is one for every $d$, and the boundary stays where it was. With random weights the step does shrink: they have a size of about $1 / \sqrt d$, as networks are initialised, so that $\lVert w \rVert_1$ grows like $\sqrt d$ while $\lvert w \cdot x - b \rvert$ does not grow with it.
 # So the honest sentence is: **steps get small when $\lVert w \rVert_1$ grows faster than $\lvert w \cdot x - b \rvert$**.
 #
 # To a deep network the image is no sum of pixels, but near one image it behaves much like a weighted sum, and its gradient holds the weights.
@@ -493,7 +491,7 @@ records.verdict("More pixels seem to allow smaller epsilons and less obvious att
 # %% [markdown]
 # ## By whom? Threat models
 #
-# Whether a system is safe is not a complete question. Safe *against whom*? The answer is called a {term}`threat model`, and it has four parts.
+# Whether a system is safe is not a complete question. Safe *against whom*? The answer is called a threat model, and it has four parts.
 #
 # ```{list-table}
 # :header-rows: 1
@@ -563,11 +561,10 @@ plots.finish(ax, cifar.source)
 # %% tags=["remove-input", "covered"]
 against = evaluation.paired(fooled["white box"], fooled["black box"])
 beyond = evaluation.paired(fooled["black box"], fooled["coin flips"])
-records.say("Of {n} images, coins and the stranger's examples differ in {more} that only the examples fool, against {coins} that only the coins fool. Knowing our network brings {white} more, and loses {black}. "
-            "Whoever keeps the weights secret has gained something: {gap:.0%} of the images, with a 95 % interval from {low:.0%} to {high:.0%}.",
-            holds=against.difference >= 0 and beyond.only_a >= beyond.only_b,
-            n=against.n, white=against.only_a, black=against.only_b, more=beyond.only_a, coins=beyond.only_b,
-            gap=against.difference, low=against.low, high=against.high)
+records.say("Of {n} images, coins fool {coins}, the stranger's examples {black}, and our own {white}. Image by image: {more} fall to the stranger's examples and not to coins, {less} the other way round; "
+            "{ours} fall to our own and not to the stranger's, {theirs} the other way round. Whoever keeps the weights secret has gained something: {gap:.0%} of the images (95 % interval: {low:.0%} to {high:.0%}).",
+            holds=against.low > 0 or cifar.name != "cifar10", n=against.n, coins=int(fooled["coin flips"].sum()), black=int(fooled["black box"].sum()), white=int(fooled["white box"].sum()),
+            more=beyond.only_a, less=beyond.only_b, ours=against.only_a, theirs=against.only_b, gap=against.difference, low=against.low, high=against.high)
 
 # %% [markdown]
 # ### Any class you like
@@ -583,7 +580,7 @@ asked = attacks.bim(net, ten, everything, eps=8 / 255, steps=20,
 reached = evaluation.evaluate(net, ten, asked, everything,
                               targeted=True).success
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Ten copies of the same colour image, to the eye all alike. Above each stands the class that was asked for; a green frame says that the network answers with that class."}, "figure": {"caption": "One image, ten wishes. Above each copy stands the class that was asked for; a green frame means that the network gives exactly this answer, an orange dashed one that it does not.", "name": "fig-00-wishes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Ten copies of the same colour image, to the eye all alike. Under each stands the class that was asked for; a green frame says that the network answers with that class."}, "figure": {"caption": "One image, ten wishes. Under each copy stands the class that was asked for; a green frame means that the network gives exactly this answer, an orange dashed one that it does not.", "name": "fig-00-wishes"}}
 plots.images(asked, titles=cifar.classes, columns=5, frame=reached.tolist(), source=cifar.source)
 
 # %% tags=["remove-input"]
@@ -598,7 +595,7 @@ records.say("The network grants **{k} of {n}** wishes.", k=int(reached.sum()), n
 #
 # - **Poisoning** changes the *training* data, so that the network learns something wrong: a few crafted examples can ruin a classifier {cite}`biggio2012`.
 # - A **backdoor** is a poisoning with a key. The network works well on ordinary images, and gives the attacker's answer wherever a small mark appears, a yellow square on a stop sign for instance {cite}`gu2017`. The mark is large and need not be hidden; the weights are what was changed.
-# - **Extraction** does not fool the network at all. The attacker asks questions, and rebuilds the network, or its training data, from the answers {cite}`tramer2016`. It is a theft, and a good first step for the black-box attacker above.
+# - **Extraction** does not fool the network at all. The attacker asks questions, and rebuilds it from the answers {cite}`tramer2016`. It is a theft, and a good first step for the black-box attacker above.
 #
 # In this book the network is finished and honest, and the attacker changes the image in front of it. The field's name for that is *evasion* {cite}`biggio2013`.
 #
@@ -619,7 +616,7 @@ records.say("The network grants **{k} of {n}** wishes.", k=int(reached.sum()), n
 # \min_{\theta} \;\; \underset{(x, y)}{\operatorname{mean}} \;\; \max_{\lVert \eta \rVert_p \le \varepsilon} \; \mathcal L\big(f_\theta(x + \eta), y\big) .
 # $$
 #
-# An attack plays the inner maximum, a defence the outer minimum. Without the maximum it is ordinary training.
+# An attack plays the inner maximum, a defence the outer minimum. Without the maximum it is ordinary training. (The inner part alone, the mean of the largest loss, is another measure of robustness that {cite:t}`belaustegui2022` gives.)
 #
 # ### An attack is a bound, a proof is the other one
 #

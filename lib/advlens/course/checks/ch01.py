@@ -108,8 +108,8 @@ def colours(mean, std, levels) -> None:
         hint.require(len(torch.as_tensor(given, dtype=torch.float64).flatten()) == 3,
                      f"`{name}` needs three numbers, one for each colour: average over images, height and width, "
                      "dim=(0, 2, 3).")
+    hint.require(max(float(m) for m in mean) <= 1, "`mean` is in grey levels 0 to 255: the images lie in [0, 1].")
     hint.compare(mean, each.mean(1), {
-        "`mean` is in grey levels 0 to 255: the images lie in [0, 1].": 255 * each.mean(1),
         "`mean` is that of the test images: load the split \"train\".":
             test.images.double().transpose(0, 1).flatten(1).mean(1),
         "`mean` is the same for all colours: keep the dimension of the channels.": each.mean().expand(3),
