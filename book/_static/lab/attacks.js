@@ -1,6 +1,6 @@
 /* The attacks of lib/advlens/attacks on one image, and what the lab asks them.
 
-   lensLab.makeAttacks(codec) -> { subject, run, smallest }.  Self-contained, because backend.js sends its text to a worker.
+   lensLab.makeAttacks(codec) -> { run, smallest }.  Self-contained, because backend.js sends its text to a worker.
 
    run and smallest are generators: they pause after every pass through the network, so that whoever drives them can
    stop or give them up, and return the response that the head of backend.js describes.  run yields { step, steps,
@@ -15,8 +15,8 @@
 
   /* --- a network with memory ------------------------------------------------------------------------------------- */
 
-  /* { shape, logits(x), gradient(x, seed), work }: what is known already is not computed again.  Arrays that were looked
-     at are never changed. */
+  /* { shape, classes, work, logits(x), gradient(x, seed) }: what is known already is not computed again, so an array
+     that was looked at must not change. */
   function subject(net) {
     const known = new WeakMap(), work = { forward: 0, backward: 0 };
     const forward = (x) => {
@@ -42,16 +42,16 @@
 
   /* The same behind JPEG; its gradient goes straight through the rounding. */
   function behindJpeg(bare, quality) {
-    const known = new WeakMap();
+    const known = new WeakMap(), { shape } = bare;
     const seen = (x) => {
-      if (!known.has(x)) known.set(x, codec.roundTrip(x, bare.shape, quality));
+      if (!known.has(x)) known.set(x, codec.roundTrip(x, shape, quality));
       return known.get(x);
     };
     return {
       ...bare,
       seen,
       logits: (x) => bare.logits(seen(x)),
-      gradient: (x, seed) => Float64Array.from(codec.pullBack(Float32Array.from(bare.gradient(seen(x), seed)), bare.shape)),
+      gradient: (x, seed) => codec.pullBack(bare.gradient(seen(x), seed), shape),
     };
   }
 
@@ -148,11 +148,12 @@
   /* Uniform in the ball. */
   function randomPoint(size, eps, norm, draw) {
     if (norm === "linf") return Float64Array.from({ length: size }, () => (2 * draw() - 1) * eps);
-    const d = Float64Array.from({ length: size }, gaussian(draw)), radius = eps * draw() ** (1 / size), long = length(d, "l2");
+    const d = Float64Array.from({ length: size }, gaussian(draw)), radius = eps * draw() ** (1 / size);
+    const long = length(d, "l2");
     return d.map((v) => v * radius / long);
   }
 
-  /* --- attacks: generators that yield { x, z, value, success } for every point and return the place of the best one -- */
+  /* --- attacks: generators that yield { x, z, value, success } for every point, and return the best one's place --- */
 
   function look(model, x, goal) {
     const z = model.logits(x);
@@ -181,12 +182,12 @@
   }
 
   function* pgd(model, options, goal) {
-    const { x, eps, norm, steps, stepSize, seed, patient } = options;
+    const { x, eps, norm, steps, stepSize, seed, hasty = false } = options;  // hasty: the first success will do
     if (steps === 1 && seed === null) return yield* oneStep(model, options, goal);
     const start = seed === null ? x : moved(x, randomPoint(x.length, eps, norm, random(seed)));
     let here = look(model, start, goal), best = here, place = 0;
     yield here;
-    for (let t = 1; t <= steps && (patient || !best.success); t++) {
+    for (let t = 1; t <= steps && !(hasty && best.success); t++) {
       here = look(model, step(here, x, eps, stepSize, uphill(model, here, goal), norm), goal);
       yield here;
       if (here.success !== best.success ? here.success : here.value > best.value) [best, place] = [here, t];
@@ -231,7 +232,7 @@
   function complete(request, shape, classes) {
     const { x, attack, eps = null, label = null, target = null, jpeg = null, adaptive = false, seed = null } = request;
     const demand = (holds, message) => { if (!holds) throw new RangeError(message); };
-    const oneOf = (name, value, known) => demand(known.includes(value), `${name} = ${value}; known: ${known.join(", ")}`);
+    const oneOf = (name, value, all) => demand(all.includes(value), `${name} = ${value}; known: ${all.join(", ")}`);
     const size = shape[0] * shape[1] * shape[2];
     demand(x?.length === size, `x has ${x?.length} numbers; this network needs ${shape.join(" x ")} = ${size}`);
     demand(x.every((v) => v >= 0 && v <= 1), "x holds numbers outside [0, 1]");
@@ -246,8 +247,8 @@
     demand(Number.isInteger(steps) && steps >= 0, `steps = ${steps}; give a whole number`);
     demand(steps >= 1 || attack === "none", `steps = ${steps}; give at least 1`);
     const stepSize = attack === "pgd" ? request.stepSize ?? 2.5 * eps / steps : eps;
-    demand(stepSize >= 0 || attack !== "pgd", `stepSize = ${stepSize}; give a number that is at least 0, or null`);
-    return { x: Float32Array.from(x), attack, norm, eps, steps, stepSize, label, target, jpeg, adaptive, seed, patient: true };
+    demand(attack !== "pgd" || stepSize >= 0, `stepSize = ${stepSize}; give a number that is at least 0, or null`);
+    return { attack, norm, eps, steps, stepSize, label, target, jpeg, adaptive, seed, x: Float32Array.from(x) };
   }
 
   /* Who is attacked, who judges, and what for. */
@@ -264,7 +265,8 @@
 
   function* run(net, request) {
     const { options, judge, model, goal } = scene(net, request);
-    if (options.eps === null && !["none", "ddn"].includes(options.attack)) throw new RangeError(`eps = null; ${options.attack} needs a budget`);
+    if (options.eps === null && !["none", "ddn"].includes(options.attack))
+      throw new RangeError(`eps = null; ${options.attack} needs a budget`);
     const attack = ATTACKS[options.attack].go(model, options, goal), walk = [];
     let next = attack.next();
     for (; !next.done; next = attack.next()) {
@@ -281,42 +283,37 @@
 
   function* smallest(net, request) {
     const { options, judge, model, goal } = scene(net, request), { x, attack, norm } = options;
+    const fools = (candidate) => succeeds(judge.logits(candidate), goal);
+    const result = (eps, adversarial) => (
+      { eps, norm, adversarial, success: eps !== null, label: goal.label, work: judge.work });
     if (attack === "none") throw new RangeError("attack = none; choose an attack to find its smallest budget");
-    const result = (eps, adversarial) => ({ eps, norm, adversarial, success: eps !== null, label: goal.label, work: judge.work });
-    if (succeeds(judge.logits(x), goal)) return result(0, x);
-    const fooling = attack === "ddn" ? untouched : attack === "pgd" ? walking : stepping;
-    return yield* fooling();
-
-    function* untouched() {
-      const walk = [], place = yield* all(ddn(model, options, goal), walk), found = walk[place].x;
-      return succeeds(judge.logits(found), goal) ? result(length(difference(found, x), "l2"), found) : result(null, null);
+    if (fools(x)) return result(0, x);
+    if (attack === "ddn") {
+      const found = yield* end(ddn(model, options, goal));
+      return fools(found) ? result(length(difference(found, x), "l2"), found) : result(null, null);
     }
+    const start = look(model, x, goal), gradient = uphill(model, start, goal);
+    return yield* bisect(attack === "pgd" ? walk : leap);
 
     /* One direction serves all budgets. */
-    function* stepping() {
-      const start = look(model, x, goal), gradient = uphill(model, start, goal);
-      return yield* bisect(function* (eps) {
-        yield;
-        return step(start, x, eps, eps, gradient, norm);
-      });
+    function* leap(eps) {
+      yield;
+      return step(start, x, eps, eps, gradient, norm);
     }
 
-    /* Where the attacked network is also the judge, the first success will do. */
-    function* walking() {
-      return yield* bisect(function* (eps) {
-        const walk = [], stepSize = request.stepSize ?? 2.5 * eps / options.steps;
-        return walk[yield* all(pgd(model, { ...options, eps, stepSize, patient: model !== judge && options.jpeg !== null }, goal), walk)].x;
-      });
+    function* walk(eps) {
+      const stepSize = request.stepSize ?? 2.5 * eps / options.steps, hasty = options.jpeg === null || options.adaptive;
+      return yield* end(pgd(model, { ...options, eps, stepSize, hasty }, goal));
     }
 
     /* From the distance of the linearised boundary: double or halve until both sides are known, then close in. */
     function* bisect(attempt) {
       const far = farCorner(x, norm);
-      const start = look(model, x, goal), guess = linearDistance(start.z, marginSlope(model, start, goal), goal, norm);
-      let low = 0, high = null, adversarial = null, eps = Math.min(guess, far);
+      let low = 0, high = null, adversarial = null;
+      let eps = Math.min(linearDistance(start.z, marginSlope(model, start, goal), goal, norm), far);
       while (high === null || high > PRECISE * low) {
         const candidate = yield* attempt(eps);
-        if (succeeds(judge.logits(candidate), goal)) [high, adversarial] = [eps, candidate];
+        if (fools(candidate)) [high, adversarial] = [eps, candidate];
         else if (eps >= far) return result(null, null);
         else low = eps;
         eps = high === null ? Math.min(2 * low, far) : low === 0 ? high / 2 : Math.sqrt(low * high);
@@ -325,14 +322,15 @@
     }
   }
 
-  /* Drives an attack to its end and collects its points; returns what it returns. */
-  function* all(attack, points) {
+  /* The best point of an attack that runs to its end. */
+  function* end(attack) {
+    const points = [];
     let next = attack.next();
     for (; !next.done; next = attack.next()) {
-      points.push(next.value);
+      points.push(next.value.x);
       yield;
     }
-    return next.value;
+    return points[next.value];
   }
 
   return { run, smallest };

@@ -27,7 +27,8 @@
      seen         Float32Array: what the network sees of it, after JPEG
      attacked     { logits, probabilities, prediction } of `seen`
      walk         [{ x, probabilities, loss }], walk[0] is the start: x alone for "none", two points for fgsm and fgm,
-                  steps + 1 for pgd and ddn.  As the attack sees it: through the defence only if it is adaptive.
+                  steps + 1 for pgd and ddn (x alone where ddn finds that it succeeds already).
+                  As the attack sees it: through the defence only if it is adaptive.
                   loss: what the attack makes large, the log-odds against `label`, log((1 - p) / p), or for `target`
      best         which entry of `walk` is `adversarial`
      norms        { l2, linf } of adversarial - x
@@ -41,7 +42,8 @@
    await backend.smallest(request) -> { eps, norm, adversarial, success, ... }: the smallest budget that fools.  fgsm,
    fgm and pgd: by bisection (to 1 %; at this eps the attack succeeds, 1 % below it does not; a single step may
    fail again further up).  ddn: the length that it found.  eps = 0 where x fools already; eps = null, adversarial =
-   null, success = false where nothing up to the far corner of the box does.  request.eps does not matter.  Also label and work.
+   null, success = false where nothing up to the far corner of the box does.  request.eps does not matter.
+   Also label and work.
 
    await backend.warm(net, data) -> { net, data, shape: [C, H, W], classes: [names] }: loads the weights and runs once,
    because the first passes are slow.  Cancels nothing; call it while the reader still looks.
@@ -139,9 +141,12 @@
 
   const source = () => {
     const { makeEngine, makeCodec, makeAttacks, convolve } = lensLab;
-    return `"use strict"; const lab = { convolve: ${JSON.stringify(convolve)}, makeEngine: ${makeEngine}, makeCodec: ${makeCodec},
-      makeAttacks: ${makeAttacks} }; const receive = (${makeServer})(lab, postMessage);
-      onmessage = (event) => receive(event.data); postMessage({ ready: true });`;
+    return `"use strict";
+      const lab = { convolve: "${convolve}", makeEngine: ${makeEngine},
+        makeCodec: ${makeCodec}, makeAttacks: ${makeAttacks} };
+      const receive = (${makeServer})(lab, postMessage);
+      onmessage = (event) => receive(event.data);
+      postMessage({ ready: true });`;
   };
 
   /* { send, close, worker }: the server in a worker, or where a policy forbids that in the page. */

@@ -5,20 +5,23 @@
    backend.js sends its text to a worker.
 
    compile(net) -> { shape, classes, forward(x) -> logits, backward(g) -> gradient }.  backward belongs to the last
-   forward.  net = { shape: [C, H, W], classes: [names], layers: [[name, ...settings]], numbers: base64 of the float16
-   weights in the order of the layers }, as book/_ext/lab_assets.py writes it.  Images are Float32Array, (C, H, W). */
+   forward, and each result lasts until the next call.  net = { shape: [C, H, W], classes: [names], layers: [[name,
+   ...settings]], numbers: base64 of the float16 weights in the order of the layers }, as book/_ext/lab_assets.py
+   writes it.  Images are Float32Array, (C, H, W). */
 "use strict";
 (globalThis.lensLab ??= {}).makeEngine = function makeEngine(convolve) {
   /* What a layer is made of: (shape of its input, take(count) -> its next weights, ...settings)
-     -> { forward, backward, shape of its output if that is another }.  Neither function changes what it is given. */
+     -> { forward, backward, shape of its output if that is another }.  Neither function changes what it is given, and
+     each writes its result into the same array every time. */
   const LAYERS = { normalize, batchnorm, conv, linear, relu, sigmoid, maxpool, avgpool, mean, residual };
 
-  function compile({ shape, classes, layers, numbers }) {
-    const weights = float16(numbers);
+  function compile({ shape, classes, layers, numbers: base64 }) {
+    const weights = float16(base64);
     let used = 0;
     const take = (count) => weights.subarray(used, used += count);
     const net = chain(layers, shape, take);
-    if (used !== weights.length || net.shape[0] !== classes.length) throw new Error("these weights belong to other layers");
+    if (used !== weights.length || net.shape[0] !== classes.length)
+      throw new Error("these weights belong to other layers");
     return { shape, classes, forward: net.forward, backward: net.backward };
   }
 
@@ -36,29 +39,39 @@
     };
   }
 
+  const size = (shape) => shape[0] * shape[1] * shape[2];
+  const numbers = (shape) => new Float32Array(size(shape));
+
   function float16(base64) {
-    const bytes = atob(base64), numbers = new Float32Array(bytes.length / 2);
-    for (let i = 0; i < numbers.length; i++) {
+    const bytes = atob(base64), weights = new Float32Array(bytes.length / 2);
+    for (let i = 0; i < weights.length; i++) {
       const bits = bytes.charCodeAt(2 * i) | bytes.charCodeAt(2 * i + 1) << 8;
       const exponent = bits >> 10 & 31, fraction = bits & 1023, sign = bits >> 15 ? -1 : 1;
-      numbers[i] = sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
+      weights[i] = sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
     }
-    return numbers;
+    return weights;
   }
 
   /* --- layers that work on each number alone ---------------------------------------------------------------------- */
 
   /* scale[c] * x + shift[c] */
-  function perChannel([channels, height, width], scale, shift) {
-    const area = height * width;
-    const map = (x, value) => {
-      const y = new Float32Array(x.length);
-      for (let c = 0, i = 0; c < channels; c++) for (let end = i + area; i < end; i++) y[i] = value(x[i], c);
-      return y;
-    };
+  function perChannel(shape, scale, shift) {
+    const area = shape[1] * shape[2], y = numbers(shape), d = numbers(shape);
     return {
-      forward: (x) => map(x, (v, c) => scale[c] * v + shift[c]),
-      backward: (g) => map(g, (v, c) => scale[c] * v),
+      forward(x) {
+        for (let c = 0, i = 0; c < shape[0]; c++) {
+          const factor = scale[c], plus = shift[c];
+          for (const end = i + area; i < end; i++) y[i] = factor * x[i] + plus;
+        }
+        return y;
+      },
+      backward(g) {
+        for (let c = 0, i = 0; c < shape[0]; c++) {
+          const factor = scale[c];
+          for (const end = i + area; i < end; i++) d[i] = factor * g[i];
+        }
+        return d;
+      },
     };
   }
 
@@ -73,29 +86,24 @@
   }
 
   /* The slope at 0 is 0, as torch has it. */
-  function relu() {
-    let input;
+  function relu(shape) {
+    const y = numbers(shape), d = numbers(shape);
     return {
       forward(x) {
-        input = x;
-        const y = new Float32Array(x.length);
-        for (let i = 0; i < y.length; i++) y[i] = x[i] > 0 ? x[i] : 0;
+        for (let i = 0; i < y.length; i++) y[i] = Math.max(x[i], 0);
         return y;
       },
       backward(g) {
-        const d = new Float32Array(g.length);
-        for (let i = 0; i < d.length; i++) d[i] = input[i] > 0 ? g[i] : 0;
+        for (let i = 0; i < d.length; i++) d[i] = y[i] > 0 ? g[i] : 0;
         return d;
       },
     };
   }
 
-  function sigmoid() {
-    let slope;
+  function sigmoid(shape) {
+    const y = numbers(shape), slope = numbers(shape), d = numbers(shape);
     return {
       forward(x) {
-        const y = new Float32Array(x.length);
-        slope = new Float32Array(x.length);
         for (let i = 0; i < y.length; i++) {
           const value = 1 / (1 + Math.exp(-x[i]));
           y[i] = value;
@@ -103,84 +111,94 @@
         }
         return y;
       },
-      backward: (g) => g.map((v, i) => v * slope[i]),
+      backward(g) {
+        for (let i = 0; i < d.length; i++) d[i] = slope[i] * g[i];
+        return d;
+      },
     };
   }
 
   /* --- layers that mix numbers ------------------------------------------------------------------------------------ */
 
-  function linear([channels, height, width], take, outputs) {
-    const inputs = channels * height * width, weight = take(inputs * outputs), bias = take(outputs);
+  function linear(shape, take, outputs) {
+    const inputs = size(shape), weight = take(inputs * outputs), bias = take(outputs);
+    const turned = new Float32Array(weight.length);
+    for (let o = 0, w = 0; o < outputs; o++) for (let i = 0; i < inputs; i++, w++) turned[i * outputs + o] = weight[w];
     return {
       shape: [outputs, 1, 1],
-      forward(x) {
-        const y = new Float32Array(outputs);
-        for (let o = 0, w = 0; o < outputs; o++) {
-          let sum = bias[o];
-          for (let i = 0; i < inputs; i++, w++) sum += weight[w] * x[i];
-          y[o] = sum;
-        }
-        return y;
-      },
-      backward(g) {
-        const d = new Float64Array(inputs);
-        for (let o = 0, w = 0; o < outputs; o++) for (let i = 0; i < inputs; i++, w++) d[i] += weight[w] * g[o];
-        return Float32Array.from(d);
-      },
+      forward: product(weight, inputs, bias),
+      backward: product(turned, outputs, new Float32Array(inputs)),
     };
   }
 
-  /* visit(place of the output, first pixel of its window) for windows of size x size that do not overlap */
-  function windows([channels, height, width], size, visit) {
-    const rows = Math.floor(height / size), columns = Math.floor(width / size);
+  /* x -> matrix x + plus.  Four sums at a time, so that no addition waits for the last one. */
+  function product(matrix, columns, plus) {
+    const y = new Float32Array(plus.length);
+    return (x) => {
+      for (let row = 0, at = 0; row < y.length; row++) {
+        let a = plus[row], b = 0, c = 0, d = 0, i = 0;
+        for (; i + 3 < columns; i += 4, at += 4) {
+          a += matrix[at] * x[i];
+          b += matrix[at + 1] * x[i + 1];
+          c += matrix[at + 2] * x[i + 2];
+          d += matrix[at + 3] * x[i + 3];
+        }
+        for (; i < columns; i++, at++) a += matrix[at] * x[i];
+        y[row] = a + b + (c + d);
+      }
+      return y;
+    };
+  }
+
+  /* visit(place of the output, first pixel of its window) for windows of side x side that do not overlap */
+  function windows([channels, height, width], side, visit) {
+    const rows = Math.floor(height / side), columns = Math.floor(width / side);
     for (let c = 0, o = 0; c < channels; c++)
       for (let i = 0; i < rows; i++)
-        for (let j = 0; j < columns; j++, o++) visit(o, (c * height + i * size) * width + j * size);
+        for (let j = 0; j < columns; j++, o++) visit(o, (c * height + i * side) * width + j * side);
   }
-  const pooled = ([channels, height, width], size) => [channels, Math.floor(height / size), Math.floor(width / size)];
-  const count = (shape) => shape[0] * shape[1] * shape[2];
+
+  const pooled = ([channels, height, width], side) => [channels, Math.floor(height / side), Math.floor(width / side)];
 
   /* Of equal pixels the first one in reading order is the maximum, and gets the slope, as in torch. */
-  function maxpool(shape, take, size) {
-    const width = shape[2], out = pooled(shape, size), chosen = new Int32Array(count(out));
+  function maxpool(shape, take, side) {
+    const width = shape[2], out = pooled(shape, side), chosen = new Int32Array(size(out));
+    const y = numbers(out), d = numbers(shape);
     return {
       shape: out,
       forward(x) {
-        const y = new Float32Array(chosen.length);
-        windows(shape, size, (o, corner) => {
+        windows(shape, side, (o, corner) => {
           let best = corner;
-          for (let u = 0; u < size; u++)
-            for (let v = 0, p = corner + u * width; v < size; v++, p++) if (x[p] > x[best]) best = p;
+          for (let u = 0; u < side; u++)
+            for (let v = 0, p = corner + u * width; v < side; v++, p++) if (x[p] > x[best]) best = p;
           y[o] = x[best];
           chosen[o] = best;
         });
         return y;
       },
       backward(g) {
-        const d = new Float32Array(count(shape));
-        for (let o = 0; o < g.length; o++) d[chosen[o]] = g[o];
+        d.fill(0);
+        for (let o = 0; o < chosen.length; o++) d[chosen[o]] = g[o];
         return d;
       },
     };
   }
 
-  function avgpool(shape, take, size) {
-    const width = shape[2], out = pooled(shape, size), area = size * size;
+  function avgpool(shape, take, side) {
+    const width = shape[2], out = pooled(shape, side), area = side * side, y = numbers(out), d = numbers(shape);
     return {
       shape: out,
       forward(x) {
-        const y = new Float32Array(count(out));
-        windows(shape, size, (o, corner) => {
+        windows(shape, side, (o, corner) => {
           let sum = 0;
-          for (let u = 0; u < size; u++) for (let v = 0, p = corner + u * width; v < size; v++, p++) sum += x[p];
+          for (let u = 0; u < side; u++) for (let v = 0, p = corner + u * width; v < side; v++, p++) sum += x[p];
           y[o] = sum / area;
         });
         return y;
       },
       backward(g) {
-        const d = new Float32Array(count(shape));
-        windows(shape, size, (o, corner) => {
-          for (let u = 0; u < size; u++) for (let v = 0, p = corner + u * width; v < size; v++, p++) d[p] = g[o] / area;
+        windows(shape, side, (o, corner) => {
+          for (let u = 0; u < side; u++) for (let v = 0, p = corner + u * width; v < side; v++, p++) d[p] = g[o] / area;
         });
         return d;
       },
@@ -193,45 +211,54 @@
 
   /* x + f(x) */
   function residual(shape, take, layers) {
-    const f = chain(layers, shape, take), plus = (a, b) => a.map((v, i) => v + b[i]);
-    return { forward: (x) => plus(f.forward(x), x), backward: (g) => plus(f.backward(g), g) };
+    const f = chain(layers, shape, take), y = numbers(shape), d = numbers(shape);
+    const add = (to, a, b) => {
+      for (let i = 0; i < to.length; i++) to[i] = a[i] + b[i];
+      return to;
+    };
+    return { forward: (x) => add(y, f.forward(x), x), backward: (g) => add(d, f.backward(g), g) };
   }
 
-  function conv([channels, height, width], take, outputs, size, padding) {
-    const weight = take(outputs * channels * size * size), bias = take(outputs);
-    const at = (o, c, u, v) => weight[((o * channels + c) * size + u) * size + v];
-    const forward = correlation([channels, height, width], outputs, size, padding, at, bias);
+  function conv([channels, height, width], take, outputs, side, padding) {
+    const weight = take(outputs * channels * side * side), bias = take(outputs);
+    const at = (o, c, u, v) => weight[((o * channels + c) * side + u) * side + v];
+    const forward = correlation([channels, height, width], outputs, side, padding, at, bias);
     // The gradient is such a correlation too: kernels turned by half a turn, inputs and outputs exchanged.
-    const turned = (c, o, u, v) => at(o, c, size - 1 - u, size - 1 - v);
-    const backward = correlation(forward.shape, channels, size, size - 1 - padding, turned, new Float32Array(channels));
+    const turned = (c, o, u, v) => at(o, c, side - 1 - u, side - 1 - v);
+    const backward = correlation(forward.shape, channels, side, side - 1 - padding, turned, new Float32Array(channels));
     return { shape: forward.shape, forward: forward.apply, backward: backward.apply };
   }
 
   /* --- the one product that takes the time: see convolve.wat ------------------------------------------------------ */
 
   /* y[o][i][j] = bias[o] + sum over c, u, v of at(o, c, u, v) x[c][i + u - padding][j + v - padding] */
-  function correlation([channels, height, width], outputs, size, padding, at, bias) {
-    const tall = height + 2 * padding, wide = width + 2 * padding, rows = tall - size + 1, columns = wide - size + 1;
-    const m = upTo(outputs, 4), n = upTo((rows - 1) * wide + columns, 8), k = channels * size * size;
+  function correlation([channels, height, width], outputs, side, padding, at, bias) {
+    const tall = height + 2 * padding, wide = width + 2 * padding, rows = tall - side + 1, columns = wide - side + 1;
+    const m = upTo(outputs, 4), n = upTo((rows - 1) * wide + columns, 8), k = channels * side * side;
     const frame = room(channels * tall * wide + 8), offsets = room(k), weights = room(m * k);
+    const y = numbers([outputs, rows, columns]);
     share(m * n);
     const packed = floats(weights, m * k), places = new Int32Array(memory.buffer, offsets, k);
     for (let c = 0, r = 0; c < channels; c++)
-      for (let u = 0; u < size; u++)
-        for (let v = 0; v < size; v++, r++) {
+      for (let u = 0; u < side; u++)
+        for (let v = 0; v < side; v++, r++) {
           places[r] = 4 * ((c * tall + u) * wide + v);
           for (let o = 0; o < outputs; o++) packed[((o >> 2) * k + r) * 4 + (o & 3)] = at(o, c, u, v);
         }
     const apply = (x) => {
       const padded = floats(frame, channels * tall * wide);  // its border stays 0
       for (let c = 0, from = 0; c < channels; c++)
-        for (let i = 0; i < height; i++, from += width)
-          padded.set(x.subarray(from, from + width), (c * tall + i + padding) * wide + padding);
+        for (let i = 0; i < height; i++) {
+          const to = (c * tall + i + padding) * wide + padding;
+          for (let j = 0; j < width; j++, from++) padded[to + j] = x[from];
+        }
       kernel(frame, offsets, weights, shared.at, m, n, k);
-      const out = floats(shared.at, m * n), y = new Float32Array(outputs * rows * columns);
-      for (let o = 0, to = 0; o < outputs; o++)
+      const out = floats(shared.at, m * n);
+      for (let o = 0, to = 0; o < outputs; o++) {
+        const plus = bias[o];
         for (let i = 0; i < rows; i++)
-          for (let j = 0, from = o * n + i * wide; j < columns; j++, from++, to++) y[to] = out[from] + bias[o];
+          for (let j = 0, from = o * n + i * wide; j < columns; j++, from++, to++) y[to] = out[from] + plus;
+      }
       return y;
     };
     return { shape: [outputs, rows, columns], apply };
@@ -259,7 +286,7 @@
       }
   }
 
-  /* --- memory that kernel and loops share: addresses in bytes ------------------------------------------------------ */
+  /* --- memory that kernel and loops share: addresses in bytes ----------------------------------------------------- */
 
   const wasm = start(convolve);
   const memory = wasm ? wasm.memory : {
@@ -286,19 +313,19 @@
   }
 
   /* The address of so many new numbers, all 0. */
-  function room(numbers) {
+  function room(count) {
     const address = free;
-    free += 4 * upTo(numbers, 4);
+    free += 4 * upTo(count, 4);
     if (free > memory.buffer.byteLength) memory.grow(Math.ceil((free - memory.buffer.byteLength) / 65536));
     return address;
   }
 
-  function share(numbers) {
-    if (numbers > shared.size) Object.assign(shared, { at: room(numbers), size: numbers });
+  function share(count) {
+    if (count > shared.size) Object.assign(shared, { at: room(count), size: count });
   }
 
-  function floats(address, numbers) {
-    return new Float32Array(memory.buffer, address, numbers);
+  function floats(address, count) {
+    return new Float32Array(memory.buffer, address, count);
   }
 
   function upTo(number, multiple) {

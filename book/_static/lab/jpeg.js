@@ -2,10 +2,10 @@
 
    lensLab.makeCodec() -> { roundTrip, pullBack }.  Self-contained, because backend.js sends its text to a worker.
 
-   roundTrip(x, [C, H, W], quality) -> Float32Array: the image in [0, 1] that comes back from a file of this quality (1 to
-   100; C = 1 or 3, colours 4:2:0).  These are libjpeg's bytes: its integer arithmetic, in numbers that hold 53 bits.
-   pullBack(g, [C, H, W]) -> Float32Array: the gradient by the image, from the one by the result, when every rounding
-   and clipping counts as the identity (straight-through; athalye2018).  What is left is linear: nothing for grey
+   roundTrip(x, [C, H, W], quality) -> Float32Array: the image in [0, 1] that comes back from a file of this quality (1
+   to 100; C = 1 or 3, colours 4:2:0).  These are libjpeg's bytes: its integer arithmetic, in numbers that hold 53 bits.
+   pullBack(g, [C, H, W]) -> Float64Array: the gradient by the image, from the one by the result, when every rounding
+   and clipping counts as the identity (straight-through; athalye2018).  What is left is linear: the identity for grey
    images, the loss of resolution of the colours otherwise.  Sources: wallace1992; lib/advlens/kernels/jpeg.py. */
 "use strict";
 (globalThis.lensLab ??= {}).makeCodec = function makeCodec() {
@@ -25,7 +25,7 @@
     24, 26, 56, 99, 99, 99, 99, 99,
     47, 66, 99, 99, 99, 99, 99, 99,
     ...Array(32).fill(99)];
-  // sqrt(8) times the DCT of 8 numbers, in units of 2^-13 (row: frequency), with the roundings of libjpeg's default one.
+  // sqrt(8) times the DCT of 8 numbers, in units of 2^-13 (row: frequency), with the roundings of libjpeg's own.
   const DCT = [
     [8192, 8192, 8192, 8192, 8192, 8192, 8192, 8192],
     [11363, 9633, 6437, 2260, -2260, -6437, -9633, -11363],
@@ -61,7 +61,8 @@
     if (channels === 1) return Float32Array.from(coded(levels, height, width, luminance), (v) => v / 255);
     const planes = [0, 1, 2].map((c) => levels.subarray(c * area, (c + 1) * area));
     // Half a unit more, and whole numbers below: libjpeg rounds by adding and dropping bits.
-    const [luma, ...colours] = mixed(planes, TO_YCC, [0.5, 128.5 - 2 ** -16, 128.5 - 2 ** -16]).map((p) => p.map(Math.floor));
+    const ycc = mixed(planes, TO_YCC, [0.5, 128.5 - 2 ** -16, 128.5 - 2 ** -16]);
+    const [luma, ...colours] = ycc.map((plane) => plane.map(Math.floor));
     const y = coded(luma, height, width, luminance);
     const [cb, cr] = colours.map((plane) => {
       const size = small(height, width);
@@ -69,18 +70,22 @@
       const more = enlarged(coded(less, ...size, chrominance), height, width);
       return more.map((v, i) => Math.floor(v + (i % width % 2 ? 7 : 8) / 16) - 128);
     });
-    const rgb = mixed([y, cb, cr], TO_RGB, [0.5, 0.5, 0.5]);
-    return Float32Array.from({ length: 3 * area }, (_, i) => clamp(Math.floor(rgb[Math.floor(i / area)][i % area]), 0, 255) / 255);
+    const result = new Float32Array(3 * area);
+    mixed([y, cb, cr], TO_RGB, [0.5, 0.5, 0.5]).forEach((plane, c) => {
+      result.set(plane.map((v) => clamp(Math.floor(v), 0, 255) / 255), c * area);
+    });
+    return result;
   }
 
   function pullBack(g, [channels, height, width]) {
-    if (channels === 1) return Float32Array.from(g);
+    if (channels === 1) return Float64Array.from(g);
     const area = height * width, transposed = (matrix) => matrix.map((_, i) => matrix.map((row) => row[i]));
     const planes = [0, 1, 2].map((c) => Float64Array.from(g.subarray(c * area, (c + 1) * area)));
     const [y, ...colours] = mixed(planes, transposed(TO_RGB), [0, 0, 0]);
     const less = colours.map((plane) => halvedBack(enlargedBack(plane, height, width), height, width));
-    const rgb = mixed([y, ...less], transposed(TO_YCC), [0, 0, 0]);
-    return Float32Array.from({ length: 3 * area }, (_, i) => rgb[Math.floor(i / area)][i % area]);
+    const result = new Float64Array(3 * area);
+    mixed([y, ...less], transposed(TO_YCC), [0, 0, 0]).forEach((plane, c) => result.set(plane, c * area));
+    return result;
   }
 
   /* matrix / 2^16 times three planes, plus a shift */
@@ -94,7 +99,10 @@
     for (let top = 0; top < height; top += 8)
       for (let left = 0; left < width; left += 8) {
         let block = new Float64Array(64);
-        for (let i = 0; i < 64; i++) block[i] = plane[Math.min(top + (i >> 3), height - 1) * width + Math.min(left + (i & 7), width - 1)] - 128;
+        for (let i = 0; i < 64; i++) {
+          const row = Math.min(top + (i >> 3), height - 1), column = Math.min(left + (i & 7), width - 1);
+          block[i] = plane[row * width + column] - 128;
+        }
         block = alongColumns(alongRows(block, DCT, 4), DCT, 1 / 4);
         // What the file would hold.  Coefficients are 8 times too large; ties go away from 0, hence a little more.
         for (let i = 0; i < 64; i++) block[i] = round(block[i] * ((1 + 2 ** -20) / (8 * table[i]))) * table[i];
@@ -131,7 +139,7 @@
     return [Math.ceil(height / 2), Math.ceil(width / 16) * 8];
   }
 
-  /* visit(halved pixel, pixel) for the four pixels whose mean a halved pixel is; beyond the edge the last one repeats */
+  /* visit(halved pixel, pixel) for the four pixels whose mean it is; beyond the edge the last one repeats */
   function eachHalved(height, width, visit) {
     const [rows, columns] = small(height, width);
     for (let i = 0; i < rows; i++)
@@ -152,16 +160,16 @@
     return d;
   }
 
-  /* visit(pixel, halved pixel, weight): three quarters of the halved pixel it lies in and one of the neighbour's it lies
-     nearer to, in both directions.  Only halved pixels inside the image count; one or two columns are repeated. */
+  /* visit(pixel, halved pixel, weight).  In each direction: three quarters of the halved pixel that it lies in, and one
+     of the neighbour that it lies nearer to.  Only halved pixels inside the image count; one or two columns repeat. */
   function eachEnlarged(height, width, visit) {
     const [rows, columns] = small(height, width), inside = Math.ceil(width / 2);
-    const near = (p, count) => [[p >> 1, 0.75], [clamp((p >> 1) + (p & 1 ? 1 : -1), 0, count - 1), 0.25]];
-    const smooth = inside > 2;
+    const near = (p, count) => (inside <= 2 ? [[p >> 1, 1]]
+      : [[p >> 1, 0.75], [clamp((p >> 1) + (p & 1 ? 1 : -1), 0, count - 1), 0.25]]);
     for (let i = 0; i < height; i++)
       for (let j = 0; j < width; j++)
-        for (const [row, a] of smooth ? near(i, rows) : [[i >> 1, 1]])
-          for (const [column, b] of smooth ? near(j, inside) : [[j >> 1, 1]]) visit(i * width + j, row * columns + column, a * b);
+        for (const [row, a] of near(i, rows))
+          for (const [column, b] of near(j, inside)) visit(i * width + j, row * columns + column, a * b);
   }
 
   function enlarged(plane, height, width) {
