@@ -68,7 +68,7 @@ test: $(VENV)/peers.stamp book  ## run every test
 	ADVLENS_SITE=$(SITE) $(BIN)/python -m pytest tests/site -q
 
 verify: $(VENV)/locked.stamp  ## run the chapters with real data against their stored outputs
-	printf '%s\n' $(wildcard chapters/*.py) book/index.py | xargs -n 1 -P 2 $(BIN)/python -m advlens.course.chapters --verify
+	printf '%s\n' $(wildcard chapters/*.py) book/index.py book/lab.py | xargs -n 1 -P 2 $(BIN)/python -m advlens.course.chapters --verify
 
 bench: $(VENV)/peers.stamp  ## print the benchmarks
 	$(BIN)/python benchmarks/run.py
@@ -76,8 +76,8 @@ bench: $(VENV)/peers.stamp  ## print the benchmarks
 # --- chapters and records ----------------------------------------------------------
 
 CHAPTER ?= *
-run: $(VENV)/locked.stamp  ## make run CHAPTER=03: execute with real data, store the outputs (CHAPTER=index: the landing page)
-	$(BIN)/python -m advlens.course.chapters $(wildcard chapters/$(CHAPTER)_*.py) $(wildcard book/$(filter index,$(CHAPTER)).py)
+run: $(VENV)/locked.stamp  ## make run CHAPTER=03: execute with real data, store the outputs (also CHAPTER=index, CHAPTER=lab)
+	$(BIN)/python -m advlens.course.chapters $(wildcard chapters/$(CHAPTER)_*.py) $(wildcard book/$(filter index lab,$(CHAPTER)).py)
 
 records: $(VENV)/locked.stamp  ## measure again everything that the book reports (hours)
 	$(BIN)/advlens record $$($(BIN)/advlens record)

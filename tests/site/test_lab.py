@@ -6,15 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import serve
 
 from advlens.course import lab as labs
+from conftest import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = (ROOT / "tests" / "site" / "axe" / "axe.min.js")
 HEAD = """<!doctype html><html lang="en" data-theme="light" data-content_root="./"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>The lab</title>
-<link rel="icon" href="data:,"><link rel="stylesheet" href="_static/advlens.css"><link rel="stylesheet" href="_static/lab.css">
+<link rel="icon" href="data:,"><link rel="stylesheet" href="_static/advlens.css">
+<link rel="stylesheet" href="_static/lab.css">
 <style>body { margin: 0; font: 16px/1.6 system-ui; background: var(--lens-paper); color: var(--lens-ink) }
 main { max-width: 54rem; margin: 0 auto; padding: 56px 16px } h1 { font-size: 1.75rem; margin: 0; line-height: 1.2 }
 </style>"""
@@ -38,9 +39,12 @@ def folder(tmp_path_factory) -> Path:
     shutil.copy(ROOT / "book" / "_static" / "advlens.css", static)
     made = {"full": labs.page("digits", "shapes"), "small": labs.lab(data="digits"),
             "walk": labs.lab(attack="pgd", data="digits", index=3), "ddn": labs.lab(attack="ddn", data="digits", index=3)}
+    # Drawings are read by the networks of MNIST, whose weights are in the repository; its images are not.
+    made["drawing"] = made["full"].html.replace("digits", "mnist")
     for name, lab in made.items():
-        (out / f"{name}.html").write_text(f"{HEAD}{SCRIPT}</head><body><main><h1>The lab</h1>{lab.html}</main></body></html>",
-                                          encoding="utf-8")
+        body = f"<main><h1>The lab</h1>{getattr(lab, 'html', lab)}</main>"
+        (out / f"{name}.html").write_text(f"{HEAD}{SCRIPT}</head><body>{body}</body></html>", encoding="utf-8")
+    (out / "empty.html").write_text(f"{HEAD}</head><body><main></main></body></html>", encoding="utf-8")
     far = f'<div style="height: 4000px"></div>{made["small"].html}'
     (out / "far.html").write_text(f"{HEAD}{SCRIPT}</head><body><main>{far}</main></body></html>", encoding="utf-8")
     return out
@@ -81,7 +85,8 @@ class Lab:
         return [text.replace("\u00a0", " ") for text in said if text.strip()]
 
     def slide(self, name: str, value: float):
-        self.part(name).evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }", value)
+        self.part(name).evaluate("""(e, v) => {
+            e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }""", value)
         return self.rested()
 
     def pixels(self, name: str) -> list[int]:
@@ -203,7 +208,7 @@ def along(box, points):
 
 def test_a_digit_drawn_with_a_finger_is_read(browser, base):
     context = browser.new_context(viewport={"width": 375, "height": 812}, has_touch=True, is_mobile=True)
-    lab = Lab(context.new_page()).open(f"{base}/full.html")
+    lab = Lab(context.new_page()).open(f"{base}/drawing.html")
     lab.page.get_by_role("radio", name="an empty page").tap(force=True)
     assert lab.rested().verdicts() == ["Draw a digit, or choose an image."]
     pad = lab.page.locator(".lens-lab-live .lens-lab-pad .lens-lab-frame")
@@ -224,7 +229,8 @@ def test_a_digit_drawn_with_a_finger_is_read(browser, base):
 
 
 def test_strokes_are_undone_one_by_one_and_a_drawing_travels_in_a_link(at, base):
-    lab = at("full")
+    lab = at("drawing")
+    before = lab.verdicts()
     pad = lab.page.locator(".lens-lab-live .lens-lab-pad .lens-lab-frame")
     for line in ([(.3, .15), (.7, .15)], [(.7, .15), (.45, .85)]):
         points = along(pad.bounding_box(), line)
@@ -238,12 +244,12 @@ def test_strokes_are_undone_one_by_one_and_a_drawing_travels_in_a_link(at, base)
     assert said[0].startswith("LeNet reads 7")
     lab.page.wait_for_function("location.hash.includes('drawing=')")
     link = lab.page.evaluate("location.hash")
-    other = at("full", hash=link)
+    other = at("drawing", hash=link)
     assert other.pixels("original") == whole and other.verdicts() == said
     lab.page.get_by_role("button", name="Undo").click()
     assert lab.rested().pixels("original") != whole
     lab.page.get_by_role("button", name="Undo").click()
-    assert lab.rested().verdicts() == ["LeNet says 0 (over 99 %): right."]
+    assert lab.rested().verdicts() == before
     assert lab.page.get_by_role("button", name="Undo").is_disabled()
 
 
@@ -251,8 +257,8 @@ def test_strokes_are_undone_one_by_one_and_a_drawing_travels_in_a_link(at, base)
 
 
 def test_a_link_restores_everything(at):
-    hash = "#data=digits&nets=lenet,fully_connected&attack=pgd&norm=l2&eps=1.5&steps=7&target=8&jpeg=40&knows=1&step=5&image=2"
-    lab = at("full", hash=hash)
+    lab = at("full", hash="#data=digits&nets=lenet,fully_connected&attack=pgd&norm=l2&eps=1.5&steps=7&target=8"
+                          "&jpeg=40&knows=1&step=5&image=2")
     checked = lab.page.eval_on_selector_all(".lens-lab input:checked", "all => all.map(e => e.value)")
     assert {"2", "pgd", "digits", "lenet", "fully_connected", "l2"} <= set(checked) and "mnist_resnet" not in checked
     assert lab.part("eps").input_value() == "1.5" and lab.part("steps").input_value() == "7"
@@ -306,17 +312,17 @@ def test_the_challenge_shows_one_picture_to_two_networks(at):
 def test_jpeg_stands_between_the_picture_and_the_network(at):
     lab = at("full", hash="#data=digits&nets=lenet&attack=pgd&norm=linf&eps=0.1&steps=10&image=3")
     without = lab.pixels("seen")
-    lab.page.get_by_text("switch it on").click()
+    lab.page.get_by_role("checkbox", name="switch it on").click(force=True)
     lab.rested()
     assert lab.pixels("seen") != without and "JPEG 50" in lab.part("seen-caption").inner_text()
     noise = lab.pixels("noise")
-    lab.page.get_by_text("the attack knows").click()
+    lab.page.get_by_role("checkbox", name="the attack knows").click(force=True)
     assert lab.rested().pixels("noise") != noise
 
 
 def test_colour_images_have_their_own_network_and_no_pad(at):
     lab = at("full")
-    lab.page.get_by_text("Shapes").click()
+    lab.page.get_by_role("radio", name="Shapes").click(force=True)
     assert lab.rested().verdicts()[0].startswith("CifarNet says circle")
     assert lab.page.get_by_role("radio", name="an empty page").count() == 0
     assert lab.part("original").get_attribute("width") == "32"
@@ -410,8 +416,8 @@ def test_slider_to_picture(at):
     times = sorted(lab.part("seen-foot").evaluate("""async (foot) => {
         const eps = document.querySelector('[data-lab=eps]'), times = [];
         for (let i = 1; i <= 20; i++) {
-            const drawn = new Promise((done) => new MutationObserver((_, o) => { o.disconnect(); done(); }).observe(foot,
-                { childList: true, characterData: true, subtree: true }));
+            const drawn = new Promise((done) => new MutationObserver((_, o) => { o.disconnect(); done(); })
+                .observe(foot, { childList: true, characterData: true, subtree: true }));
             const start = performance.now();
             eps.value = 0.01 * i;
             eps.dispatchEvent(new Event('input', { bubbles: true }));
@@ -430,15 +436,18 @@ def test_slider_to_picture(at):
 def notebook(page, base, lab):
     """The same module in anywidget's hands: messages go to Python and come back."""
     sent = []
-    lab.send = lambda content, buffers=None: sent.append((content, [base64.b64encode(b).decode() for b in buffers or []]))
+
+    def send(content, buffers=()):
+        sent.append((content, [base64.b64encode(b).decode() for b in buffers]))
+
+    lab.send = send
 
     def python(content, pixels):
         lab._asked(lab, content, [base64.b64decode(pixels)])
         return sent.pop()
 
     page.expose_function("python", python)
-    page.goto(f"{base}/_static/lab.css")  # any page of this origin
-    page.set_content(f"{HEAD}</head><body><main></main></body></html>")
+    page.goto(f"{base}/empty.html")
     module = (ROOT / "lib" / "advlens" / "course" / "lab.js").read_text(encoding="utf-8")
     page.evaluate("""async ([module, html]) => {
         const { default: view } = await import(URL.createObjectURL(new Blob([module], { type: 'text/javascript' })));

@@ -165,8 +165,8 @@ function lines(context, strokes, place) {
   for (const stroke of strokes) {
     context.beginPath();
     stroke.forEach((point, i) => { const [x, y] = place(point); if (i) context.lineTo(x, y); else context.moveTo(x, y); });
-    const [x, y] = place(stroke[0]);
-    if (stroke.length === 1) context.lineTo(x + 0.1, y);
+    const [x, y] = place(stroke.at(-1));
+    context.lineTo(x + 0.1, y);                        // a dot is a line as well
     context.stroke();
   }
 }
@@ -514,7 +514,7 @@ function start(root, backendFor, { page = null } = {}) {
     const upTo = state.step === null ? steps : at;
     const all = of.flatMap((net) => results[net].response.walk.map((w) => w.loss)).filter(Number.isFinite);
     const low = Math.min(-1, ...all), high = Math.max(1, ...all), y = (v) => 66 - 60 * (Math.max(low, Math.min(high, v)) - low) / (high - low);
-    $("loss").innerHTML = `<path class="zero" d="M0 ${y(0)}H300"/>` + of.map((net, k) => {
+    $("loss").innerHTML = `<path class="zero" d="M0 ${y(0).toFixed(1)}H300"/>` + of.map((net, k) => {
       const { response, of: s } = results[net], label = response.label, walked = response.walk.slice(0, upTo + 1);
       const xy = walked.map((w, i) => `${(4 + 292 * i / steps).toFixed(1)} ${y(w.loss).toFixed(1)}`);
       const dots = walked.map((w, i) => `<path class="${best(w.probabilities) === label ? "right" : "wrong"}${i === at ? " here" : ""}" d="M${xy[i]}h0"/>`);

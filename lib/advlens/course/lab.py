@@ -17,16 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence
 
-import anywidget
 import numpy as np
 import torch
-import traitlets
 from PIL import Image
 from torch import Tensor, nn
 
 from advlens import attacks, data, evaluation, geometry, jpeg, zoo
 from advlens.attacks.losses import log_odds
 from advlens.course import lab_form
+from advlens.course.widgets import Lens
 from advlens.inputs import check_known
 
 HERE = Path(__file__).parent
@@ -120,7 +119,7 @@ def _described(group: Group) -> dict:
     return {"nets": group.nets, "shape": list(levels.shape[1:]), "classes": list(group.images.classes),
             "labels": group.images.labels.tolist(), "source": group.images.source,
             "limits": LIMITS[_kind(group.images)], "pixels": base64.b64encode(levels.tobytes()).decode(),
-            "clean": {net: [[round(p, 6) for p in row] for row in evaluation.logits(
+            "clean": {net: [[round(p, 4) for p in row] for row in evaluation.logits(
                 _net(net, group.images.name), group.images.images).softmax(1).tolist()] for net in group.nets}}
 
 
@@ -252,18 +251,14 @@ def _fools(prediction: int, request: dict) -> bool:
 # --- its two homes ---------------------------------------------------------------------------
 
 
-class Lab(anywidget.AnyWidget):
+class Lab(Lens):
     """In a notebook Python answers; what is stored, and what the site shows, is the HTML."""
 
     _esm = (HERE / "lab.js").read_text(encoding="utf-8")
     _css = (HERE / "lab.css").read_text(encoding="utf-8")
-    _ipython_display_ = None  # ipywidgets 7 would show the view alone
-
-    html = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, spec: dict, html: str):
-        super().__init__(html=html)
-        self.spec = spec
+        super().__init__(html, words=f"The live lab: {', '.join(spec['nets'].values())}")
         self.on_msg(self._asked)
 
     def _asked(self, _, content: dict, buffers: list) -> None:
@@ -277,17 +272,10 @@ class Lab(anywidget.AnyWidget):
         pixels = torch.cat(images).numpy().astype("float32").tobytes() if images else b""
         self.send({"id": content["id"], "response": said}, [pixels])
 
-    def __repr__(self) -> str:
-        return f"The live lab: {', '.join(self.spec['nets'].values())}"
-
-    def _repr_mimebundle_(self, **options):
-        data, metadata = super()._repr_mimebundle_(**options)
-        return {**data, "text/html": self.html}, metadata
-
 
 def _html(spec: dict, group: Group) -> str:
     """The lab as it stands in the page: a form for lab.js, and what stands there without it."""
-    key = f"lens-lab-{zlib.crc32(json.dumps(spec, sort_keys=True).encode()):08x}"
+    key = f"lens-lab-{zlib.crc32(json.dumps([spec['start'], spec['attacks'], spec['nets']]).encode()):08x}"
     return lab_form.whole(key, spec, *_still(spec, group))
 
 
