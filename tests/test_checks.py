@@ -1,7 +1,13 @@
 """Every check meets the answers that students really give: each known mistake must earn its own hint."""
 
+import multiprocessing
 import re
+import subprocess
+import sys
+import textwrap
+import threading
 import warnings
+from multiprocessing.connection import Listener
 from pathlib import Path
 
 import jupytext
@@ -11,6 +17,9 @@ import torch.nn.functional as F
 
 from advlens import attacks, data, evaluation, geometry, models, zoo
 from advlens.course import checks
+from advlens.course.checks import remote
+from advlens.course.checks.closed import closed_book
+from advlens.course.grading.judge import Verdict, judge
 
 MASTERS = Path(__file__).parents[1] / "exercises"
 
@@ -33,14 +42,32 @@ def test_every_check_that_a_master_calls_is_known():
             assert name in checks.__all__
 
 
+def judged(source: str, answers: dict, names: dict) -> Verdict:
+    """Judge a test whose answers are served by another thread, through the same bytes as from another process."""
+    here, there = multiprocessing.Pipe()
+    server = threading.Thread(target=remote.answer, args=(there, answers))
+    server.start()
+    with here:
+        verdict = judge(source, names, remote.Answers(here))
+    server.join()
+    return verdict
+
+
 @pytest.mark.parametrize("master", sorted(MASTERS.glob("[0-9][0-9]_*.py")), ids=lambda p: p.stem)
-def test_the_solution_of_the_master_passes(master, capsys):
+def test_the_solution_of_the_master_passes(master):
+    """Its tests know the set-up cell, and of the answers only what they ask for."""
     cells = [c for c in jupytext.read(master).cells if c.cell_type == "code" and "nbgrader" in c.metadata]
     names = {"torch": torch} | {n: globals()[n]
                                 for n in ("attacks", "checks", "data", "evaluation", "geometry", "models", "zoo")}
+    answers, printed = dict(names), ""
     for cell in cells:
-        exec(cell.source, names)
-    assert capsys.readouterr().out.count("ok  ") >= 4
+        if cell.metadata["nbgrader"]["solution"]:
+            exec(cell.source, answers)
+        else:
+            verdict = judged(cell.source, answers, names)
+            assert verdict.error is None, cell.source
+            printed += verdict.printed
+    assert printed.count("ok  ") >= 4
 
 
 def test_a_hint_stands_alone_in_a_notebook():
@@ -65,7 +92,8 @@ def test_not_written_not_returned_not_a_function_and_broken(check):
 # --- 00 ------------------------------------------------------------------------------
 
 def true_sizes(d):
-    return {p: geometry.norm(d, p) for p in ("linf", "l2", "l0")}
+    rows = d.flatten(1)
+    return {"linf": rows.abs().amax(1), "l2": rows.norm(dim=1), "l0": (d != 0).any(1).flatten(1).float().sum(1)}
 
 
 @slips({
@@ -93,26 +121,6 @@ def hundred():
     """LeNet and the hundred test digits of the measurements."""
     digits = data.load("digits", "test")[:100]
     return zoo.pretrained("lenet", "digits"), digits.images, digits.labels
-
-
-@pytest.fixture(scope="module")
-def fgsm_share(hundred):
-    net, x, y = hundred
-    changed = evaluation.logits(net, attacks.fgsm(net, x, y, eps=0.1)).argmax(1) != evaluation.logits(net, x).argmax(1)
-    return changed.double().mean().item()
-
-
-@slips({
-    "share_noise` is not measured yet": lambda fgsm: (None, fgsm),
-    "share_fgsm` is in percent": lambda fgsm: (0.01, 100 * fgsm),
-    "share_fgsm` is the share of predictions that stay": lambda fgsm: (0.01, 1 - fgsm),
-    "did you exchange the two": lambda fgsm: (fgsm, 0.01),
-    "share_noise` is in percent": lambda fgsm: (1.0, fgsm),
-    "share_noise` is the share of predictions that stay": lambda fgsm: (0.99, fgsm),
-    "share_noise` is not the share": lambda fgsm: (0.3, fgsm),
-})
-def test_noise_against_fgsm(words, wrong, fgsm_share):
-    assert words in hint(checks.noise_against_fgsm, *wrong(fgsm_share))
 
 
 # --- 01 ------------------------------------------------------------------------------
@@ -147,30 +155,6 @@ def in_place(raw):
 })
 def test_to_images(words, wrong):
     assert words in hint(checks.to_images, wrong)
-
-
-def digits_numbers() -> dict:
-    digits = data.load("digits", "train")
-    return {"mean": digits.images.mean().item(), "std": digits.images.std().item(),
-            "counts": digits.labels.bincount().tolist(), "most_frequent": int(digits.labels.bincount().argmax())}
-
-
-@slips({
-    "`mean` is not measured yet": lambda d: {"mean": None},
-    "in grey levels": lambda d: {"mean": 255 * d.images.mean().item()},
-    "drawn pixels only": lambda d: {"mean": d.images[d.images > 0].mean().item()},
-    "mean of the standard deviations of single images": lambda d: {"std": d.images.flatten(1).std(1).mean().item()},
-    "is the variance": lambda d: {"std": d.images.var().item()},
-    "spread of the mean brightness": lambda d: {"std": d.images.flatten(1).mean(1).std().item()},
-    "holds shares": lambda d: {"counts": (d.labels.bincount() / len(d)).tolist()},
-    "sorted by size": lambda d: {"counts": sorted(d.labels.bincount().tolist(), reverse=True)},
-    "test images": lambda d: {"counts": data.load("digits", "test").labels.bincount().tolist()},
-    "one for each of the ten": lambda d: {"counts": [len(d)]},
-    "is the number of images": lambda d: {"most_frequent": int(d.labels.bincount().max())},
-    "rarest class": lambda d: {"most_frequent": int(d.labels.bincount().argmin())},
-})
-def test_statistics(words, wrong):
-    assert words in hint(lambda: checks.statistics(**digits_numbers() | wrong(data.load("digits", "train"))))
 
 
 # --- 02 ------------------------------------------------------------------------------
@@ -322,7 +306,7 @@ def test_fgsm_as_a_guest(words, wrong):
     "eps is multiplied in twice": one_step(lambda x, g, eps: x + eps * eps * g.sign()),
     "step along the gradient itself": one_step(lambda x, g, eps: x + eps * g),
     "A mean over the batch": in_evaluation_mode(lambda m, x, y, eps: (x + eps * gradient(m, x, y, "mean")).clamp(0, 1)),
-    "That is FGM": one_step(lambda x, g, eps: x + eps * geometry.steepest(g, "l2")),
+    "That is FGM": one_step(lambda x, g, eps: x + eps * g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)),
     "the model's own prediction": in_evaluation_mode(lambda m, x, y, eps: step(m, x, m(x).argmax(1), eps)),
     "a softmax too many":
         in_evaluation_mode(lambda m, x, y, eps: (x + eps * gradient(m, x, y,
@@ -441,3 +425,148 @@ def test_checks_leave_the_readers_random_numbers_alone():
         warnings.simplefilter("error")
         checks.fgsm(in_evaluation_mode(step))
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+# --- the closed book -------------------------------------------------------------------
+
+from_before = attacks.fgsm
+
+
+@slips({
+    "calls fgsm, the library's own solution": lambda m, x, y, eps: attacks.fgsm(m, x, y, eps=eps),
+    "calls pgd, the library's own": lambda m, x, y, eps: attacks.pgd(m, x, y, eps=eps, steps=1, random_start=False),
+    "calls fgsm, ": lambda m, x, y, eps: from_before(m, x, y, eps=eps),
+    "calls _gradient, ": lambda m, x, y, eps: x + eps * checks.ch03._gradient(m, x, F.cross_entropy).sign(),
+})
+def test_an_answer_may_not_call_the_solution(words, wrong):
+    assert words in hint(checks.fgsm, wrong)
+
+
+def test_the_size_of_a_perturbation_is_not_asked_of_the_library():
+    assert "calls norm, " in hint(checks.sizes, lambda x, adversarial: {"linf": geometry.norm(adversarial - x, "linf")})
+
+
+def test_every_attack_is_closed_in_a_check_and_open_after_it(lenet, digits):
+    for name in attacks.__all__:
+        attack = getattr(attacks, name)
+        if not isinstance(attack, type):
+            with closed_book(), pytest.raises(checks.CheckFailed, match=f"calls {name}, the library's own"):
+                attack()
+    few = digits[:2]
+    assert attacks.fgsm(lenet, few.images, few.labels, eps=0.1).shape == few.images.shape
+
+
+def test_what_a_check_hands_over_may_be_called(lenet, digits):
+    few = digits[:2]
+    with closed_book(attacks.fgsm, lenet):
+        attacks.fgsm(lenet, few.images, few.labels, eps=0.1)
+
+
+# --- the judge in another process ------------------------------------------------------------
+
+MISCHIEF = """
+import sys
+import torch
+from advlens import attacks, geometry
+from advlens.course import checks
+from advlens.course.checks import hint, remote
+
+hint.close = hint.compare = lambda *_, **__: True
+hint.require = lambda *_: None
+checks.fgsm = lambda _: print("ok  everything")
+attacks.fgsm = lambda model, x, y, eps: x
+geometry.norm = lambda *_: 0
+
+def idle(model, x, y, eps):
+    return x
+
+def solution(model, x, y, eps):
+    was = model.training
+    model.eval()
+    point = x.clone().requires_grad_()
+    gradient, = torch.autograd.grad(torch.nn.functional.cross_entropy(model(point), y), point)
+    model.train(was)
+    return (x + eps * gradient.sign()).clamp(0, 1)
+
+def forgets(model, x, y, eps):
+    model.eval()
+    return solution(model, x, y, eps)
+
+def changes(model, x, y, eps):
+    x.mul_(0.5)
+    model(x)
+    return x
+
+def fails(model, x, y, eps):
+    raise ZeroDivisionError("by me")
+
+def ends(model, x, y, eps):
+    sys.exit()
+
+class Trap:
+    def __reduce__(self):
+        return print, ("caught",)
+
+    def __eq__(self, other):
+        return True
+
+trap, letter, share, pair = Trap(), "b", 0.25, {"fgsm": (0.5, torch.ones(2))}
+net = torch.nn.Linear(2, 3)
+noisy = lambda n: torch.rand(n)
+remote.serve(sys.argv[1], globals())
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """ask(test) -> Verdict: the answers stand in another process, which did all it can to be right."""
+    folder = tmp_path_factory.mktemp("judge")
+    address = str(folder / "socket")
+    with Listener(address) as listener:
+        process = subprocess.Popen([sys.executable, "-c", MISCHIEF, address])
+        with listener.accept() as connection:
+            names = {"torch": torch, "checks": checks, "attacks": attacks, "geometry": geometry}
+            yield lambda test: judge(textwrap.dedent(test), names, remote.Answers(connection))
+    process.wait(20)
+
+
+@pytest.mark.parametrize("test, error", {
+    "checks.fgsm(solution)": None,
+    "checks.fgsm(idle)": "The model was never called",
+    "checks.fgsm(forgets)": "comes back in another mode",
+    "checks.fgsm(changes)": "changed the images of your caller in place",
+    "checks.fgsm(fails)": "fails stopped with ZeroDivisionError: by me",
+    "checks.fgsm(unknown)": "name 'unknown' is not defined",
+    "assert letter == 'b' and share == 0.25": None,
+    "assert pair['fgsm'][0] == 0.5 and pair['fgsm'][1].sum() == 2": None,
+    "assert letter == 'c', 'not c'": "not c",
+    "assert trap == 'b', 'a trap is no letter'": "a trap is no letter",
+    "assert net(torch.zeros(5, 2)).shape == (5, 3)": None,
+    "torch.manual_seed(3); a = noisy(4); torch.manual_seed(3); assert torch.equal(a, torch.rand(4))": None,
+    "torch.manual_seed(3); assert not torch.equal(noisy(4), noisy(4))": None,
+}.items(), ids=lambda value: None if value is None else re.sub(r"\W+", "-", value)[:40])
+def test_an_answer_in_another_process_is_judged_like_one_here(elsewhere, test, error, capsys):
+    verdict = elsewhere(test)
+    if error is None:
+        assert verdict.error is None
+    else:
+        assert error in verdict.error[1]
+    assert "everything" not in verdict.printed and "caught" not in capsys.readouterr().out
+
+
+def test_a_hint_of_the_judge_is_a_hint(elsewhere):
+    assert elsewhere("checks.fgsm(idle)").error[0] == "CheckFailed"
+    assert elsewhere("checks.fgsm(solution)").printed.count("ok  ") == 3
+
+
+@pytest.mark.parametrize("forged", [b"", b"\x80\x04N.", b"PK\x03\x04"], ids=["empty", "pickle", "zip"])
+def test_what_is_no_plain_data_is_refused(forged):
+    here, there = multiprocessing.Pipe()
+    there.send_bytes(forged)
+    assert judge("assert letter == 'b'", {}, remote.Answers(here)).error is not None
+
+
+def test_an_answer_that_goes_away_is_an_error():
+    here, there = multiprocessing.Pipe()
+    there.close()
+    assert judge("letter", {}, remote.Answers(here)).error == ("Interrupted", "the answer did not come back")

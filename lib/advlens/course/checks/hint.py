@@ -8,17 +8,11 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
+from advlens.course.checks.closed import CheckFailed, closed_book
+from advlens.course.checks.remote import Spy
 from advlens.layers import Normalize
 
 MEAN, STD = 0.5, 0.25  # of the small network below
-
-
-class CheckFailed(AssertionError):
-    """The answer is not right yet.  The message is one hint."""
-
-    def _render_traceback_(self) -> list[str]:
-        """What IPython shows: the hint alone, without the inside of the check."""
-        return [f"Not yet. {self}"]
 
 
 def require(condition, hint: str) -> None:
@@ -28,11 +22,14 @@ def require(condition, hint: str) -> None:
 
 
 def call(function: Callable, *arguments):
-    """The result of the reader's function, or a hint when there is none."""
+    """The result of the reader's function, or a hint when there is none.  The library's solutions are closed to it."""
     require(callable(function), "Give the check the function itself, without parentheses and arguments.")
     name = getattr(function, "__name__", "the function")
     try:
-        result = function(*arguments)
+        with closed_book(*arguments):
+            result = function(*arguments)
+    except CheckFailed:  # it called a solution
+        raise
     except NotImplementedError:
         raise CheckFailed(f"{name} is not written yet: replace the line `raise NotImplementedError` by your code, "
                           "run that cell, then this one.") from None
@@ -94,9 +91,8 @@ def attack(function: Callable, model: nn.Module, x: Tensor, y: Tensor, *argument
 def _watched(model: nn.Module):
     """Fail when the model was run in training mode, or is not left as it was."""
     training = [module.training for module in model.modules()]
-    seen: list[bool] = []
-    hooks = [module.register_forward_pre_hook(lambda module, _: seen.append(module.training))
-             for module in model.modules()]
+    spy = Spy()
+    hooks = [module.register_forward_pre_hook(spy) for module in model.modules()]
     try:
         yield
     finally:
@@ -109,8 +105,8 @@ def _watched(model: nn.Module):
         frozen = not all(p.requires_grad for p in model.parameters())
         model.zero_grad(set_to_none=True)
         model.requires_grad_(True)
-    require(seen, "The model was never called: the gradient of the loss needs its logits, model(x).")
-    require(not any(seen),
+    require(spy.seen, "The model was never called: the gradient of the loss needs its logits, model(x).")
+    require(not any(spy.seen),
             "The attack ran the model in training mode, where dropout and batch statistics blur the gradient: "
                            "call model.eval() first.")
     require(after == training, "The model comes back in another mode: remember model.training, and restore it at the "
