@@ -7,10 +7,10 @@ Number and caption of the figure come from myst-nb, whatever the output is.
 import re
 from pathlib import Path
 
-import advlens.course
 from docutils import nodes
 from sphinx.util import logging
 
+import advlens.course
 from advlens.course.pictures import named
 
 SHEET = Path(advlens.course.__file__).with_name("figures.css")
