@@ -1,8 +1,8 @@
-"""Draws the book's cover, book/_static/cover.png:  python book/cover.py
+"""Draws the book's pictures into book/_static:  python book/cover.py
 
-One row of three: a digit, its signed noise under a lens, and the digit that the network
-then takes for another.  Everything is computed here, from MNIST where it is at hand and
-otherwise from the embedded digits.
+cover.png for the README, sharing.png for links to the book (1200 x 630, what services ask for), and one
+picture for each chapter's card on the landing page.  Everything is computed here, from MNIST and CIFAR-10
+where they are at hand and otherwise from the embedded data.
 """
 
 from __future__ import annotations
@@ -12,22 +12,29 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from PIL import Image
+from torch.nn.functional import cross_entropy
 
 from advlens import attacks, data, evaluation, zoo
-from advlens.course import plots
 
-TARGET = Path(__file__).parent / "_static" / "cover.png"
+FOLDER = Path(__file__).parent / "_static"
 NIGHT, PAPER, RIM = "#14202b", "#f4f1ea", "#d8b26a"
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#0072b2", PAPER, "#d55e00"])
 EPS = 0.15  # pixel units of [0, 1]: large enough to be seen on a cover
+
+
+def digits():
+    """200 test images of MNIST, or of the embedded digits, and LeNet trained on them."""
+    images = data.load("mnist", "test", fallback="digits")[:200]
+    return images, zoo.pretrained("lenet", images.name)
 
 
 def example():
     """The clean image, its perturbation and the attacked image, each (1, H, W), and the two predictions."""
-    digits = data.load("mnist", "test", fallback="digits")[:200]
-    net = zoo.pretrained("lenet", digits.name)
-    x, y = digits.images, digits.labels
+    some, net = digits()
+    x, y = some.images, some.labels
     attacked = attacks.pgd(net, x, y, eps=EPS, steps=40, loss="margin", generator=torch.Generator().manual_seed(0))
     before, after = (evaluation.logits(net, z).softmax(1) for z in (x, attacked))
     # The pair that the network is surest of, before and after.
@@ -36,53 +43,144 @@ def example():
     return x[i], attacked[i] - x[i], attacked[i], int(before[i].argmax()), int(after[i].argmax())
 
 
-def draw() -> plt.Figure:
-    """12 x 5 inches, dark, so that it stands on a light and on a dark page."""
-    clean, noise, attacked, before, after = example()
-    fig = plt.figure(figsize=(12, 5), facecolor=NIGHT, layout="none")
-    ax = fig.add_axes([0, 0, 1, 1], xlim=(0, 12), ylim=(0, 5))
-    ax.set_axis_off()
+# --- cover and sharing picture: a digit, its noise under a lens, and the sum --------------------
 
+def cover(height: float = 5.0, title: str = "") -> plt.Figure:
+    """12 inches wide, dark, so that it stands on a light and on a dark page."""
+    clean, noise, attacked, before, after = example()
+    fig, ax = sheet(12, height)
     side, low = 2.9, 1.25
-    _tile(ax, clean, 0.75, low, side)
-    _tile(ax, attacked, 12 - 0.75 - side, low, side)
-    _lens(ax, noise, (6, 2.72), 1.72)
+    tile(ax, clean[0], 0.75, low, side)
+    tile(ax, attacked[0], 12 - 0.75 - side, low, side)
+    lens(ax, noise, (6, 2.72), 1.72)
     for x, text in ((0.75 + side / 2, f"the network: {before}"), (12 - 0.75 - side / 2, f"the network: {after}")):
         ax.text(x, 0.72, text, ha="center", va="center", color=PAPER, fontsize=20)
     for x, sign in ((3.96, "+"), (8.04, "=")):
         ax.text(x, 2.72, sign, ha="center", va="center", color=PAPER, fontsize=34)
-    plt.close(fig)
+    ax.text(6, height - 0.75, title, ha="center", va="center", color=PAPER, fontsize=36, weight="bold")
     return fig
 
 
-def _tile(ax, image, x, y, side) -> None:
-    ax.imshow(image[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(x, x + side, y, y + side),
-              zorder=2)
-    ax.add_patch(FancyBboxPatch((x, y), side, side, boxstyle="square,pad=0.05", facecolor=PAPER, edgecolor="none",
-                                zorder=1))
-
-
-def _lens(ax, noise, centre, radius) -> None:
+def lens(ax, noise, centre, radius) -> None:
     """The perturbation, magnified, inside a magnifying glass."""
     x, y = centre
     limit = noise.abs().max().item()
-    handle = FancyArrowPatch((x + 0.74 * radius, y - 0.74 * radius), (x + 1.22 * radius, y - 1.22 * radius),
-                             arrowstyle="-", color=RIM, linewidth=16, capstyle="round", zorder=1)
-    ax.add_patch(handle)
-    rim = Circle(centre, radius, facecolor=PAPER, edgecolor=RIM, linewidth=9, zorder=4, fill=False)
-    shown = ax.imshow(noise[0], cmap=plots.SIGNED, vmin=-limit, vmax=limit, interpolation="nearest", zorder=3,
+    ax.add_patch(FancyArrowPatch((x + 0.74 * radius, y - 0.74 * radius), (x + 1.22 * radius, y - 1.22 * radius),
+                                 arrowstyle="-", color=RIM, linewidth=16, capstyle="round", zorder=1))
+    shown = ax.imshow(noise[0], cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest", zorder=3,
                       extent=(x - radius, x + radius, y - radius, y + radius))
     shown.set_clip_path(Circle(centre, radius, transform=ax.transData))
-    ax.add_patch(rim)
+    ax.add_patch(Circle(centre, radius, facecolor=PAPER, edgecolor=RIM, linewidth=9, zorder=4, fill=False))
+
+
+# --- one picture a chapter, 6.4 x 3.2 inches ------------------------------------------------------
+
+def adversarial_examples() -> plt.Figure:
+    """A digit and its double, and what the network calls them."""
+    clean, _, attacked, before, after = example()
+    fig, ax = sheet(6.4, 3.2)
+    for x, image, answer in ((0.75, clean, before), (3.55, attacked, after)):
+        tile(ax, image[0], x, 0.75, 2.1)
+        ax.text(x + 1.05, 0.36, f"\u201c{answer}\u201d", ha="center", va="center", color=PAPER, fontsize=17)
+    ax.text(3.2, 1.8, "\u2192", ha="center", va="center", color=RIM, fontsize=28)
+    return fig
+
+
+def images() -> plt.Figure:
+    """Ten photographs, one of each class."""
+    photos = data.load("cifar10", "test", fallback="shapes")[:200]
+    fig, ax = sheet(6.4, 3.2)
+    for k in range(10):
+        first = photos.images[photos.labels == k][0]
+        tile(ax, first.permute(1, 2, 0), 0.35 + 1.16 * (k % 5), 1.7 - 1.2 * (k // 5), 1.06, frame=0)
+    return fig
+
+
+def filters() -> plt.Figure:
+    """The six filters of LeNet's first layer over a digit that they look at."""
+    some, net = digits()
+    weight = next(layer for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)).weight.detach()[:, 0]
+    fig, ax = sheet(6.4, 3.2)
+    tile(ax, some.images[0, 0], 0.4, 0.55, 2.1)
+    for k, kernel in enumerate(weight):
+        tile(ax, kernel, 3.0 + 1.1 * (k % 3), 1.7 - 1.15 * (k // 3), 0.95, cmap=SIGNED, limit=weight.abs().max().item())
+    return fig
+
+
+def one_step() -> plt.Figure:
+    """A digit and the step that FGSM takes from it."""
+    some, net = digits()
+    step = attacks.fgsm(net, some.images[:1], some.labels[:1], eps=EPS) - some.images[:1]
+    fig, ax = sheet(6.4, 3.2)
+    tile(ax, some.images[0, 0], 0.75, 0.55, 2.1)
+    tile(ax, step[0, 0], 3.55, 0.55, 2.1, cmap=SIGNED, limit=EPS)
+    ax.text(3.2, 1.6, "+", ha="center", va="center", color=RIM, fontsize=26)
+    return fig
+
+
+def many_steps() -> plt.Figure:
+    """The loss in a plane through one image, and BIM's walk in it: through its start, a middle point and its end."""
+    some, net = digits()
+    x, y = some.images[:1], some.labels[:1]
+    walk = [x] + [attacks.bim(net, x, y, eps=EPS, steps=k, step_size=EPS / 5) for k in range(1, 13)]
+    across, up = ((walk[k] - x).flatten() for k in (-1, 3))
+    across = across / across.norm()
+    up = up - (up @ across) * across
+    up = up / up.norm()
+    points = torch.stack([torch.stack([(p - x).flatten() @ across, (p - x).flatten() @ up]) for p in walk])
+    reach = 1.6 * points[:, 0].max().item()
+    sides = torch.linspace(-0.3 * reach, 0.7 * reach, 81), torch.linspace(-0.17 * reach, 0.33 * reach, 41)
+    plane = torch.stack([x.flatten() + a * across + b * up for b in sides[1] for a in sides[0]]).view(-1, *x.shape[1:])
+    with torch.no_grad():
+        loss = cross_entropy(net(plane), y.expand(len(plane)), reduction="none").view(41, 81)
+    fig, ax = sheet(6.4, 3.2)
+    inner = ax.inset_axes([0, 0, 6.4, 3.2], transform=ax.transData)
+    inner.contourf(*sides, (loss + 1e-3).log(), levels=14, cmap="cividis")
+    inner.plot(points[:, 0], points[:, 1], "o-", color="white", markersize=6, linewidth=2)
+    inner.set_axis_off()
+    return fig
+
+
+# --- paper and scissors -----------------------------------------------------------------------------
+
+def sheet(width: float, height: float):
+    """A dark figure and axes over all of it, in inches."""
+    fig = plt.figure(figsize=(width, height), facecolor=NIGHT, layout="none")
+    ax = fig.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(0, height))
+    ax.set_axis_off()
+    plt.close(fig)
+    return fig, ax
+
+
+def tile(ax, image, x, y, side, *, cmap="gray", limit=None, frame=0.05) -> None:
+    """One image (H, W) or (H, W, 3) with a rim of paper; `limit` makes its scale run from -limit to limit."""
+    low, high = (0, 1) if limit is None else (-limit, limit)
+    ax.imshow(image, cmap=cmap, vmin=low, vmax=high, interpolation="nearest", extent=(x, x + side, y, y + side),
+              zorder=2)
+    ax.add_patch(FancyBboxPatch((x, y), side, side, boxstyle=f"square,pad={frame}", facecolor=PAPER,
+                                edgecolor="none", zorder=1))
+    ax.set(xlim=ax.get_figure().bbox_inches.intervalx, ylim=ax.get_figure().bbox_inches.intervaly)
+
+
+def save(fig: plt.Figure, name: str, dpi: int, colours: int = 128) -> None:
+    png = io.BytesIO()
+    fig.savefig(png, dpi=dpi, facecolor=NIGHT)
+    image = Image.open(png).convert("RGB")
+    image = image.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+    target = FOLDER / name
+    target.parent.mkdir(exist_ok=True, parents=True)
+    image.save(target, optimize=True)
+    print(f"{target}: {image.width} x {image.height} pixels, {target.stat().st_size:,} bytes")
+
+
+CARDS = {"00": adversarial_examples, "01": images, "02": filters, "03": one_step, "04": many_steps}
 
 
 def main() -> None:
-    png = io.BytesIO()
-    draw().savefig(png, dpi=120, facecolor=NIGHT)
-    image = Image.open(png).convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
-    TARGET.parent.mkdir(exist_ok=True)
-    image.save(TARGET, optimize=True)
-    print(f"{TARGET}: {image.width} x {image.height} pixels, {TARGET.stat().st_size:,} bytes")
+    save(cover(), "cover.png", dpi=120)
+    save(cover(6.3, "Adversarial Lenses"), "sharing.png", dpi=100)
+    for chapter, draw in CARDS.items():
+        save(draw(), f"cards/{chapter}.png", dpi=100, colours=96)
 
 
 if __name__ == "__main__":
