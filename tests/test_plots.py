@@ -312,6 +312,12 @@ def test_history_ends_at_a_hundred_per_cent():
     assert shares and max(shares) == 100
 
 
+def test_a_band_is_drawn():
+    ax = plots.axes()
+    ax.fill_between([0, 1], [0.2, 0.3], [0.4, 0.6], color=plots.BLUE, alpha=0.18, linewidth=0)
+    assert 'fill-opacity:0.18" d="M' in plots.finish(ax).html
+
+
 def test_curves_draw_the_interval_as_a_band():
     ax = plots.axes()
     assert plots.curves({"lenet": CURVE}, ax=ax) is None

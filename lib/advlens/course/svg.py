@@ -80,6 +80,10 @@ class _Renderer(RendererBase):
     def draw_markers(self, gc, marker_path, marker_trans, path, transform, rgbFace=None):
         """All markers in one path.  A round one is a line without length and with round ends: 12 bytes each."""
         points = [vertices[-2:] for vertices, _ in path.iter_segments(transform, simplify=False)]
+        if max(marker_path.get_extents(marker_trans).size) > 20 and len(points) == 1:
+            # A collection of one path comes as a marker, too: the band of fill_between.
+            self.draw_path(gc, marker_path, marker_trans + Affine2D().translate(*points[0]), rgbFace)
+            return
         bounds = gc.get_clip_rectangle()
         if bounds is not None:  # a marker at the edge is drawn whole, one outside is not
             points = [p for p in points if bounds.padded(0.5).contains(*p)]
