@@ -62,7 +62,7 @@
 "use strict";
 
 (globalThis.lensLab ??= {}).backend = (() => {
-  const HERE = document.currentScript.src;
+  const HERE = document.currentScript?.src || document.baseURI;
   const PARTS = ["convolve.js", "engine.js", "jpeg.js", "attacks.js"];
   const PATIENCE = 150;  // ms that a request may still run when the next one waits
   const loading = new Map();  // address -> promise: several backends share what is loaded
@@ -258,14 +258,16 @@
       (await server).send({ job: "cancel", which: call.id });
     }
 
+    function cancel() {
+      waiting?.reject(givenUp("cancelled"));
+      waiting = null;
+      if (running) stop(running).catch(() => {});
+    }
+
     return {
       run: (request, { onstep } = {}) => queue("run", request, onstep),
       smallest: (request) => queue("smallest", request),
-      cancel() {
-        waiting?.reject(givenUp("cancelled"));
-        waiting = null;
-        if (running) stop(running).catch(() => {});
-      },
+      cancel,
       async warm(net, data) {
         return { net, data, ...await ask("warm", { key: await weights(net, data) }) };
       },
@@ -282,7 +284,7 @@
         return { worker: (await server).worker, ...await ask("how", {}) };
       },
       async close() {
-        this.cancel();
+        cancel();
         (await server).close();
       },
     };
