@@ -14,21 +14,9 @@
 # %% [markdown]
 # # One step: FGM and FGSM
 #
-# A trained network knows, for every pixel of an image, whether making it a little brighter would make the answer better or worse. One backward pass reads all of these small opinions at once. What happens if we follow every one of them, in the wrong direction, by an amount that the eye does not notice? This chapter takes exactly one such step. It is the cheapest attack there is, it fits in one line, and it already breaks every network of chapter 02.
-#
-# :::{admonition} At a glance
-# :class: glance
-#
-# **You will be able to** derive FGM and FGSM as two answers to one question; read the library's code for both; compare attacks that are measured in different norms; and say what an accuracy under FGSM proves, and what it does not.
-#
-# **Time** about an hour of reading and questions.
-#
-# **Threat model** white box (the attacker has the network and its gradient), untargeted, one gradient per image; the size of the step is bounded in $\ell_\infty$ (FGSM) or in $\ell_2$ (FGM).
-#
-# **Sources** {cite}`unam2021,marinelli,cutilli2021`, and the paper that started it, {cite}`goodfellow2015`.
-# :::
+# A network knows, for every pixel, whether making it a little brighter would make the answer better or worse. **What if we follow all of these small opinions at once, in the wrong direction?** Move epsilon, the size of the step, and find the point at which LeNet changes its mind. Would you? FGSM and FGM are two ways to take the step: which of them needs less?
 
-# %%
+# %% tags=["hide-input", "setup"]
 # Run once. On Colab this installs the course, and leaves torch and numpy as they are.
 # Elsewhere it does nothing.
 import importlib.util, subprocess, sys
@@ -49,7 +37,22 @@ from advlens.course import plots, records, widgets
 
 plots.use_style()
 
+# %% tags=["remove-input"]
+widgets.lab(net="lenet", attack=("fgsm", "fgm"), index=8)
+
 # %% [markdown]
+# :::{admonition} At a glance
+# :class: glance
+#
+# **You will be able to** derive FGM and FGSM as two answers to one question; write both; compare attacks that are measured in different norms; and say what an accuracy under FGSM proves, and what it does not.
+#
+# **Time** 60 minutes.
+#
+# **Threat model** white box (the attacker has the network and its gradient), untargeted, one gradient per image; the step is bounded in $\ell_\infty$ (FGSM) or in $\ell_2$ (FGM).
+#
+# **Sources** {cite}`unam2021,marinelli,cutilli2021`, and the paper that started it, {cite}`goodfellow2015`.
+# :::
+#
 # ## Which way is up?
 #
 # Training asks how the loss changes with the *weights*. An attack keeps the weights and asks how the loss changes with the *image*. The answer is one number per pixel,
@@ -58,45 +61,44 @@ plots.use_style()
 #
 # and it costs the same: one pass forward, one pass back. Where $g_i$ is positive, a brighter pixel $i$ makes the network more wrong; where it is negative, a darker one does.
 
-# %%
-from functools import partial
-
-import matplotlib.pyplot as plt
-
+# %% tags=["hide-input"]
 mnist = data.load("mnist", "test", fallback="digits")
+cifar = data.load("cifar10", "test", fallback="shapes")
 lenet = zoo.pretrained("lenet", mnist.name)
+few, photos = mnist.sample(min(500, len(mnist))), cifar.sample(min(500, len(cifar)))
 
 
+def classify(model, x):
+    return evaluation.logits(model, x).argmax(1)
+
+
+eights = mnist[mnist.labels == 8]
+fgsm = attacks.fgsm(lenet, eights.images, eights.labels, eps=0.1)
+fgm = attacks.fgm(lenet, eights.images, eights.labels, eps=1.0)
+clean = evaluation.logits(lenet, eights.images)
+found = (classify(lenet, fgsm) == 3) & (classify(lenet, fgm) == 3) & (clean.argmax(1) == 8)
+pick = (found * clean.softmax(1)[:, 8]).argmax()[None]  # the eight that LeNet was surest of, and calls a three after either
+eight, label = eights.images[pick], eights.labels[pick]
+
+# %%
 def gradient(model, x, y, loss="ce"):
     """The slope of each image's loss in every pixel, (N, C, H, W)."""
-    # "ce" gives the cross-entropy's slope up to a positive factor for each image
+    # "ce" is the cross-entropy, up to a positive factor for each image
     x = x.clone().requires_grad_()
     value = attacks.losses.named(loss)(model(x), y)  # (N,)
     return torch.autograd.grad(value.sum(), x)[0]
 
 # %% [markdown]
-# Here is an eight, the gradient of LeNet's cross-entropy at it, and the two steps that this chapter is about. Orange means "brighter", blue means "darker".
+# Here is an eight, the gradient of LeNet's cross-entropy at it, and the two steps that this chapter is about.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four square pictures side by side. A handwritten eight. Its gradient, blue and orange blots, strong in a few places and pale elsewhere. The FGM step, which looks exactly like the gradient. The FGSM step, in which every pixel is fully blue or fully orange."}, "figure": {"caption": "An eight, the gradient of the loss at it, and the two unit steps that follow from it. FGM keeps the picture of the gradient and changes only its length. FGSM keeps only the signs.", "name": "fig-one-gradient"}}
-eights = mnist[mnist.labels == 8]
-x, y = eights.images[:1], eights.labels[:1]
-g = gradient(lenet, x, y)
-
-fig, axes = plt.subplots(1, 4, figsize=(7, 2.4), layout="constrained")
-panels = {"gradient $g$": g, r"FGM: $g / \|g\|_2$": geometry.steepest(g, "l2"),
-          r"FGSM: sign$(g)$": geometry.steepest(g, "linf")}
-axes[0].imshow(x[0, 0], cmap="gray")
-axes[0].set_title("image $x$")
-axes[0].set_axis_off()
-for ax, (title, d) in zip(axes[1:], panels.items()):
-    plots.noise(ax, d[0])
-    ax.set_title(title)
-plots.finish(fig, mnist.source)
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four pictures. A handwritten eight. Its gradient, blue and orange spots, strong in a few places and pale elsewhere. The FGM step, which looks exactly like the gradient. The FGSM step, in which every pixel is fully blue or fully orange."}, "figure": {"caption": "An eight, the gradient of the loss at it, and the two unit steps that follow from it: orange means brighter, blue darker, and each of the three is drawn at its own scale. FGM keeps the picture of the gradient and changes only its length. FGSM keeps only the signs.", "name": "fig-one-gradient"}}
+g = gradient(lenet, eight, label)
+plots.grid([plots.image(eight[0], "image x"), plots.noise(g[0], "gradient g"), plots.noise(geometry.steepest(g, "l2")[0], "FGM: g / length of g"),
+            plots.noise(geometry.steepest(g, "linf")[0], "FGSM: sign(g)")], columns=4, source=mnist.source)
 
 # %% [markdown]
 # The gradient is strong in a few places and weak in most: many pixels hardly matter. FGM hardly touches those. FGSM does not care how much a pixel matters, only in which direction, and so it pushes all of them equally hard. Why would anybody want that? Because of how we chose to measure "small".
-
-# %% [markdown]
+#
 # ## One question, two answers
 #
 # For a small perturbation $\eta$ the loss is nearly a straight slope,
@@ -121,9 +123,9 @@ plots.finish(fig, mnist.source)
 # |---|---|---|---|---|
 # | $p = 2$ | $q = 2$ | $\varepsilon \, g / \lVert g \rVert_2$ | $\varepsilon \, \lVert g \rVert_2$ | FGM |
 # | $p = \infty$ | $q = 1$ | $\varepsilon \, \operatorname{sign}(g)$ | $\varepsilon \, \lVert g \rVert_1$ | FGSM |
-# | $p = 1$ | $q = \infty$ | all on the largest $\lvert g_i \rvert$ | $\varepsilon \, \lVert g \rVert_\infty$ | one pixel |
+# | $p = 1$ | $q = \infty$ | all on the largest $\lvert g_i \rvert$ | $\varepsilon \, \lVert g \rVert_\infty$ | (exercise 4) |
 #
-# FGM is the *fast gradient method*, FGSM the *fast gradient sign method* {cite}`goodfellow2015,unam2021`. The third answer, all of the budget on one pixel, returns in chapter 05. None of them is the better one. They answer the same question about different rulers.
+# FGM is the *fast gradient method*, FGSM the *fast gradient sign method* {cite}`goodfellow2015,unam2021`. None of them is the better one. They answer the same question about different rulers.
 
 # %% tags=["remove-input"]
 widgets.predict(
@@ -134,9 +136,11 @@ widgets.predict(
     answer="It does not move at all")
 
 # %% [markdown]
+# :::{container} covered
 # In the plane one can see the whole argument. The dotted line joins all perturbations that gain equally much. Push it along the arrow as far as it goes while it still touches the ball: the last point of contact is the best step. Turn the gradient, and change the ball.
+# :::
 
-# %% tags=["remove-input"]
+# %% tags=["hide-input", "covered"]
 def best_step(g, p):
     """Hölder's answer for a gradient g (2,) on the unit ball of the p-norm."""
     if p == 1:  # q is infinite: everything on the largest entry
@@ -145,45 +149,48 @@ def best_step(g, p):
     return g.sign() * (g.abs() / g.abs().pow(q).sum() ** (1 / q)) ** (q - 1)
 
 
-def ball(p, points=721):
+def ball(p, points=181):
     """The edge of the unit ball of the p-norm, (points, 2)."""
     angle = torch.linspace(0, 2 * torch.pi, points)
     edge = torch.stack([angle.cos(), angle.sin()], 1)
     return edge / torch.linalg.vector_norm(edge, ord=p, dim=1, keepdim=True)
 
-# %% tags=["remove-input"]
+
 def draw(gradient, ball_of):
-    angle, p = torch.deg2rad(torch.tensor(float(gradient))), ball_of
+    angle = torch.deg2rad(torch.tensor(float(gradient)))
     g = torch.stack([angle.cos(), angle.sin()])
-    step = best_step(g, p)
-    fig, ax = plt.subplots(figsize=(4.6, 4.9), layout="constrained")
-    ax.fill(*ball(p).T, facecolor="#0072B2", alpha=0.15, edgecolor="#0072B2", linewidth=1.5, label="ball")
+    step = best_step(g, ball_of)
+    ax = plots.axes(height=3.6)
+    ax.fill(*ball(ball_of).T, facecolor=plots.colour("lenet"), alpha=0.15)
+    ax.plot(*ball(ball_of).T, color=plots.colour("lenet"), linewidth=1.5, label="ball")
     level = step[:, None] + torch.stack([-g[1], g[0]])[:, None] * torch.tensor([-2.5, 2.5])
     ax.plot(*level, ":", color=plots.GREY, label="equal gain")
     ax.annotate("", 1.35 * g, (0, 0), arrowprops={"arrowstyle": "-|>", "color": plots.INK, "lw": 2})
-    ax.annotate("$g$", 1.47 * g, ha="center", va="center")
-    ax.plot(*step, "o", color="#D55E00", markersize=10, label="best step")
-    ax.set(xlim=(-1.65, 1.65), ylim=(-1.45, 1.65), aspect="equal", xlabel="change of pixel 1 (in units of eps)", ylabel="change of pixel 2 (in units of eps)")
-    ax.set_title(f"best step ({step[0]:.2f}, {step[1]:.2f}), gain {g @ step:.2f}")
-    fig.legend(loc="outside lower center", ncols=3)
-    return plots.finish(fig, None)
+    ax.annotate("g", 1.47 * g, ha="center", va="center", style="italic")
+    ax.plot(*step, "o", color=plots.colour("mnist_resnet"), markersize=9, label="best step")
+    ax.set(xlim=(-1.65, 1.65), ylim=(-1.25, 1.65), aspect="equal", xlabel="change of pixel 1 (units of eps)", ylabel="change of pixel 2 (units of eps)",
+           title=f"best step ({step[0]:.2f}, {step[1]:.2f}), gain {g @ step:.2f}")
+    ax.legend(loc="lower left")
+    return plots.finish(ax)
 
-# %% tags=["remove-input"]
+
 def describe(gradient, ball_of):
     shape = {1: "a diamond", 1.5: "a rounded diamond", 2: "a circle", 4: "a rounded square", torch.inf: "a square"}[ball_of]
     angle = torch.deg2rad(torch.tensor(float(gradient)))
     step = best_step(torch.stack([angle.cos(), angle.sin()]), ball_of)
     return f"The ball is {shape}. The gradient points {gradient} degrees above the first axis. The best step is ({step[0]:.2f}, {step[1]:.2f})."
 
-
+# %% tags=["remove-input", "covered"]
 widgets.explore(draw, alt=describe, gradient={f"{a} degrees": a for a in (10, 30, 40, 60, 85)},
                 ball_of={"p = 1": 1, "p = 1.5": 1.5, "p = 2 (FGM)": 2, "p = 4": 4, "p = infinity (FGSM)": torch.inf},
                 caption="The best step on the unit ball of five norms. On the circle it follows the gradient. On the square it sits in a corner and does not move while the gradient turns. On the diamond it sits on one axis, and jumps to the other one when the second pixel becomes the more sensitive.")
 
 # %% [markdown]
-# The gain printed above the picture is the dual norm of $g$, as the table says. With hundreds of pixels instead of two nothing changes, except that we cannot draw it. We can compute it.
+# :::{container} covered
+# The gain printed above the picture is the dual norm of $g$, as the table says. With hundreds of pixels instead of two nothing changes, except that we cannot draw it. We can compute it:
+# :::
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "covered"]
 for p, dual in (("l2", "l2"), ("linf", "l1")):
     gained = (g * geometry.steepest(g, p)).sum()
     equal = torch.isclose(gained, geometry.norm(g, dual)[0], rtol=1e-4).item()
@@ -192,245 +199,51 @@ for p, dual in (("l2", "l2"), ("linf", "l1")):
 # %% [markdown]
 # ## The code
 #
-# The library keeps the answer to the question in one function. This is all of it:
-
-# %% tags=["remove-input"]
-records.listing(geometry.steepest)
-
-# %% [markdown]
-# Where the gradient is exactly zero no direction is the best one, and `sign(0)` would quietly do nothing. That looks like a robust network. It is not one, so the library says it aloud and steps at random. Chapter 04 needs this function again, forty times in a row.
-#
-# The attack itself is one step of a loop that chapter 04 will let run longer:
-
-# %% tags=["remove-input"]
-records.listing(attacks.fgsm)
-
-# %% [markdown]
-# `fgm` is the same with `norm="l2"`. Inside, the loop does in general what for one step comes to a single line: add the step, then clamp to $[0, 1]$, because a pixel that is brighter than white is no pixel. Let us hold the two against each other.
+# The attack is one line: add the step, then clamp to $[0, 1]$, because a pixel that is brighter than white is no pixel. Here it is beside the library's function:
 
 # %% tags=["nbval-check-output"]
-eps = 0.1
-by_hand = (x + eps * g.sign()).clamp(0, 1)
-by_library = attacks.fgsm(lenet, x, y, eps=eps)
-print(f"one line = library: {torch.allclose(by_hand, by_library, atol=1e-6)}")
+def one_step(model, x, y, eps):
+    """FGSM: every pixel moves by eps, uphill."""
+    step = eps * gradient(model, x, y).sign()
+    return (x + step).clamp(0, 1)
+
+mine = one_step(lenet, eight, label, 0.1)
+book = attacks.fgsm(lenet, eight, label, eps=0.1)
+print("one line = library:", torch.allclose(mine, book, atol=1e-6))
 
 # %% [markdown]
-# ### Epsilon once, not twice
-#
-# One of our sources slips here, in a way that is easy to repeat {cite}`unam2021`. It derives the step under the constraint $\lVert \eta \rVert \le \varepsilon$, whose answer already has length $\varepsilon$; it prints the answer that belongs to the ball of radius *one*; and then it writes the adversarial image as $x + \varepsilon \, \eta$. Read literally, epsilon is applied twice and the step has length $\varepsilon^2$. A sample of test images shows how much that would cost.
+# The library keeps the answer to the question of the ball in one function, and the attack is the first step of a loop that chapter 04 lets run longer. Where the gradient is exactly zero no direction is the best one, and `sign(0)` would quietly do nothing. That looks like a robust network and is not one, so the library says it aloud and steps at random.
 
-# %%
-few = mnist.sample(min(500, len(mnist)))
-
-
-def classify(model, x):
-    return evaluation.logits(model, x).argmax(1)
-
-
-def left(model, ds, attack, eps):
-    """Accuracy on the images of ds after the attack, with its interval."""
-    adversarial = attack(model, ds.images, ds.labels, eps=eps)
-    return evaluation.rate(classify(model, adversarial) == ds.labels)
-
-
-print(f"eps once:  {left(lenet, few, attacks.fgsm, 0.1)}\n"
-      f"eps twice: {left(lenet, few, attacks.fgsm, 0.1 * 0.1)}")
-
-# %% tags=["remove-input"]
-once, twice = (left(lenet, few, attacks.fgsm, size).value for size in (0.1, 0.1 ** 2))
-records.verdict(
-    "The step is eps times the solution of the maximisation over the ball of radius eps.",
-    source="unam2021",
-    reported="the maximum under a bound of eps is sign(g) for p = infinity and g / ||g|| for p = 2, and is then multiplied by eps",
-    measured=f"LeNet at eps = 0.1 keeps {once:.1%} of {len(few)} images when eps is applied once, and {twice:.1%} when it is applied twice ({mnist.source})",
-    verdict="corrected",
-    why="The printed formulas solve the problem on the unit ball, and then one eps is right. On the ball of radius eps the solution already holds it. Which of the two the source's own experiments used, its text does not tell.")
+# %% tags=["remove-input", "hide-output"]
+display(records.listing(geometry.steepest), records.listing(attacks.fgsm))
 
 # %% [markdown]
 # ## An eight that becomes a three
 #
-# Now let the step walk on real images. We look for an eight that LeNet reads correctly and calls a three after either attack, and take the one that it was surest of. The two budgets are numbers in different units: for FGSM the largest change of a pixel, for FGM the length of the whole perturbation.
+# Let both steps walk on that eight. The two budgets are numbers in different units: for FGSM the largest change of a pixel, for FGM the length of the whole perturbation.
 
-# %%
-x, y = eights.images, eights.labels
-fgsm, fgm = attacks.fgsm(lenet, x, y, eps=0.1), attacks.fgm(lenet, x, y, eps=1.0)
-clean = evaluation.logits(lenet, x)
-becomes_three = (classify(lenet, fgsm) == 3) & (classify(lenet, fgm) == 3)
-found = becomes_three & (clean.argmax(1) == 8)
-pick = (found * clean.softmax(1)[:, 8]).argmax()[None]  # the surest of them
-
-# %% mystnb={"image": {"alt": "Two rows. Each shows a handwritten eight, a signed noise pattern, the eight with the noise added, and bars of LeNet's confidences before and after. In both rows the answer changes from eight to three. The noise of FGSM fills the frame with flat blue and orange patches, the noise of FGM touches a few pixels near the strokes."}, "figure": {"caption": "The same eight after FGSM (top) and FGM (bottom). To us it is still an eight; to LeNet it is a three.", "name": "fig-eight-to-three"}}
-twice, pair = x[pick].repeat(2, 1, 1, 1), torch.cat([fgsm[pick], fgm[pick]])
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows. Each shows a handwritten eight, the noise that was added, the sum, and bars of LeNet's confidences before and after: the answer changes from eight to three. The noise of FGSM fills the frame with flat blue and orange patches, the noise of FGM touches fewer pixels near the strokes, some of them strongly."}, "figure": {"caption": "The same eight after FGSM (first) and FGM (second), with the noise of both at one scale. To LeNet it is a three.", "name": "fig-eight-to-three"}}
+pair, twice = torch.cat([fgsm[pick], fgm[pick]]), eight.repeat(2, 1, 1, 1)
 before, after = (evaluation.logits(lenet, images).softmax(1) for images in (twice, pair))
-plots.attack(twice, pair, before, after, mnist.classes, source=mnist.source)
+sizes = evaluation.evaluate(lenet, twice, pair, label.repeat(2))
+plots.attack(twice, pair, before, after, mnist.classes, magnify=1 / sizes.linf.max().item(), source=mnist.source)
 
 # %% tags=["remove-input"]
-sizes = evaluation.evaluate(lenet, twice, pair, y[pick].repeat(2))
-records.say("FGSM changed no value by more than {a:.2f}, but it changed nearly all that it could, and the perturbation has length {b:.2f}. FGM has length {c:.2f}, but moves one value by {d:.2f}. "
-            "Each is the smaller one by its own ruler.",
-            a=sizes.linf[0].item(), b=sizes.l2[0].item(), c=sizes.l2[1].item(), d=sizes.linf[1].item())
+records.say("FGSM changed no value by more than {a:.2f}, and the perturbation has length {b:.2f}. FGM has length {c:.2f}, but moves one value by {d:.2f}. "
+            "Each is the smaller one by its own ruler.", a=sizes.linf[0].item(), b=sizes.l2[0].item(), c=sizes.l2[1].item(), d=sizes.linf[1].item(),
+            holds=bool(sizes.linf[0] < sizes.linf[1] and sizes.l2[1] < sizes.l2[0]))
+
+# %% tags=["remove-input"]
+smallest = records.read("03-eights")["values"]
+display(records.say("One image is an anecdote. For every eight of MNIST's test set we looked for the smallest step of each attack that fools LeNet. Over the {both:,} eights that both can fool, the median step of FGSM has length {a:.2f}, that of FGM {b:.2f}; "
+                    "the largest change of a pixel is {c:.2f} and {d:.2f}.", both=smallest["both"], a=smallest["fgsm"]["l2"], b=smallest["fgm"]["l2"],
+                    c=smallest["fgsm"]["linf"], d=smallest["fgm"]["linf"],
+                    holds=smallest["fgm"]["l2"] < smallest["fgsm"]["l2"] and smallest["fgsm"]["linf"] < smallest["fgm"]["linf"]), records.quote("03-eights"))
 
 # %% [markdown]
-# One image is an anecdote. For a number we go through every eight of the test set and look for the smallest step of each attack that fools LeNet.
-
-# %% tags=["remove-input"]
-eight = records.read("03-eights")["values"]
-records.verdict(
-    "On an eight, the noise of FGM is subtler than that of FGSM.",
-    source="unam2021",
-    reported="shown on one eight that LeNet then calls a three, with Carlini and Wagner's attack as the subtlest of three",
-    measured="smallest successful step, median over the {both:,} eights of the test set that both attacks fool: length {a:.2f} (FGSM) and {b:.2f} (FGM); largest change of a pixel {c:.2f} (FGSM) and {d:.2f} (FGM)".format(
-        both=eight["both"], a=eight["fgsm"]["l2"], b=eight["fgm"]["l2"], c=eight["fgsm"]["linf"], d=eight["fgm"]["linf"]),
-    verdict="confirmed",
-    why="In length, which is close to what the eye judges on a black background. By the largest change of a pixel the order is the reverse, as the geometry leads one to expect. Carlini and Wagner's attack stays open until chapter 05.")
-
-# %% tags=["remove-input"]
-records.quote("03-eights")
-
-# %% [markdown]
-# ### Try it
+# ## Two rulers
 #
-# Choose an attack and move epsilon. To compare like with like, FGM here gets a budget of the same Euclidean length: $\varepsilon \sqrt d$ for an image of $d$ values, which is the length of a full FGSM step of size $\varepsilon$.
-
-# %% tags=["remove-input"]
-one, label = x[pick], y[pick]
-
-
-def draw(attack, eps):
-    length = eps if attack == "FGSM" else eps * one[0].numel() ** 0.5
-    adversarial = (attacks.fgsm if attack == "FGSM" else attacks.fgm)(lenet, one, label, eps=length)
-    before, after = (evaluation.logits(lenet, images).softmax(1) for images in (one, adversarial))
-    return plots.attack(one, adversarial, before, after, mnist.classes, source=mnist.source)
-
-
-def describe(attack, eps):
-    length = eps if attack == "FGSM" else eps * one[0].numel() ** 0.5
-    p = evaluation.logits(lenet, (attacks.fgsm if attack == "FGSM" else attacks.fgm)(lenet, one, label, eps=length)).softmax(1)[0]
-    return f"{attack} with eps = {eps:.2f}: LeNet sees a {mnist.classes[p.argmax()]} with probability {p.max():.2f}."
-
-# %% tags=["remove-input"]
-widgets.explore(draw, alt=describe, attack=["FGSM", "FGM"], eps=[0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3],
-                caption="Clean image, noise, adversarial image and LeNet's confidences. At equal length FGM spends its budget on the pixels that matter; FGSM spreads it evenly, and looks like fog.")
-
-# %% [markdown]
-# ## Ten photographs
-#
-# Now in colour. We repeat the experiment of {cite}`marinelli`, with that source's network (VGG blocks) and its choices: ten random test images, $\varepsilon = 0.1$, and as the loss the mean squared error between the softmax outputs and the one-hot label. So large a step can be seen, but no human would change an answer because of it.
-
-# %%
-cifar = data.load("cifar10", "test", fallback="shapes")
-vgg = zoo.pretrained("vgg_blocks", cifar.name)
-ten = cifar.sample(10, seed=0)
-adversarial = attacks.fgsm(vgg, ten.images, ten.labels, eps=0.1, loss="mse")
-noise = adversarial - ten.images
-shown = torch.stack([ten.images, 0.5 + noise / 0.2, adversarial], 1)  # (10, 3, C, H, W)
-answers = classify(vgg, shown.flatten(0, 1)).view(10, 3)
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A grid of six rows and five columns. Rows one and four show ten clean test images, rows two and five the noise of each, drawn around grey, rows three and six the adversarial images, which are visibly grainy. Above each picture stands the network's answer. Green frames mark right answers, dashed red frames wrong ones."}, "figure": {"caption": "Ten random test images, the FGSM noise of each (grey is zero) and the sum. Above each picture: what the network answers when it is shown that picture. The network was asked about the noise alone, too. A solid green frame says that the answer is the image's label, a dashed red one that it is not.", "name": "fig-ten-images"}}
-def in_rows(t):
-    """(10, 3, ...) -> six rows of five: five images, their noises, their sums, and again."""
-    return t.unflatten(0, (2, 5)).transpose(1, 2).flatten(0, 2)
-
-
-words = [cifar.classes[k] for k in in_rows(answers)]
-right = in_rows(answers == ten.labels[:, None])
-plots.images(in_rows(shown), words, columns=5, frame=right, source=cifar.source)
-
-# %% tags=["remove-input"]
-held = (answers[:, 2] == ten.labels) & (answers[:, 0] == ten.labels)
-still = ", ".join(cifar.classes[k] for k in ten.labels[held]) or "none"
-records.say("The network reads {clean} of the ten clean images correctly, and {after} after the attack (still standing: {still}). The noise alone it calls {noise}.",
-            clean=int((answers[:, 0] == ten.labels).sum()), after=int(held.sum()), still=still,
-            noise=" or ".join(sorted({cifar.classes[k] for k in answers[:, 1]})))
-
-# %% [markdown]
-# Three details of that experiment deserve a second look, because each of them is common.
-#
-# ### Which loss?
-#
-# The squared error on softmax outputs is not wrong, but it has a weakness. Its gradient passes through the softmax, and where the network is sure, the softmax is flat: the gradient shrinks with the square of the remaining doubt. The cross-entropy undoes one of these factors. For the *sign* the size does not matter, as long as the gradient is not rounded to exactly zero.
-# (`"naive_ce"` is the cross-entropy as PyTorch computes it. With `loss="ce"` the attacks of the library undo the other factor as well; chapter 04 shows how, and why.)
-
-# %%
-photos = cifar.sample(500)
-lines = []
-for loss in ("naive_ce", "mse"):
-    size = geometry.norm(gradient(vgg, photos.images, photos.labels, loss), "l2")
-    lines.append(f"{loss:<8} length of the gradient: median {size.median():.1e}, "
-                 f"smallest {size.min():.1e}, zero for {(size == 0).sum()} images")
-print("\n".join(lines))
-
-# %% tags=["remove-input"]
-protocol = records.read("03-protocol")["values"]
-records.verdict(
-    "FGSM with the mean squared error on softmax outputs turns an automobile into a truck and a cat into a deer; a frog stays a frog.",
-    source="marinelli",
-    reported="three printed images at eps = 0.1, two of them fooled; the default step is 2/255",
-    measured="VGG blocks, {n:,} test images. At eps = 0.1: {m1:.1%} stay right with the squared error, {c1:.1%} with the cross-entropy. At eps = 2/255: {m2:.1%} and {c2:.1%}. Gradients that are exactly zero: {z:.1%} and {zc:.1%}".format(
-        n=protocol["n"], m1=protocol["0.1"]["mse"]["accuracy"]["value"], c1=protocol["0.1"]["naive_ce"]["accuracy"]["value"], m2=protocol["2/255"]["mse"]["accuracy"]["value"],
-        c2=protocol["2/255"]["naive_ce"]["accuracy"]["value"], z=protocol["zero"]["mse"], zc=protocol["zero"]["naive_ce"]),
-    verdict="confirmed",
-    why="Most images are fooled and a few are not, with either loss. This network is not sure enough of itself for the squared error to fail; chapter 04 shows networks that are.")
-
-# %% [markdown]
-# ### A pixel brighter than white
-#
-# The source adds the step and stops there. Wherever the image is nearly black or nearly white, the sum leaves $[0, 1]$: it is no longer an image, it cannot be saved or shown, and a network would never meet it. The library clamps, so its steps are a little weaker. By how much?
-
-# %%
-unclamped = ten.images + 0.1 * gradient(vgg, ten.images, ten.labels, "mse").sign()
-outside = (unclamped < 0) | (unclamped > 1)
-print(f"values outside [0, 1]: {outside.float().mean():.1%}; "
-      f"range {unclamped.min():.2f} to {unclamped.max():.2f}")
-
-# %% tags=["remove-input"]
-records.verdict(
-    "The adversarial image is x + eps sign(g).",
-    source="marinelli",
-    reported="the sum is used as it is, without clipping to [0, 1]",
-    measured="at eps = 0.1, {share:.1%} of all values leave [0, 1]; {free:.1%} of {n:,} images stay right without clipping, {held:.1%} with it".format(
-        n=protocol["n"], share=protocol["0.1"]["outside"], free=protocol["0.1"]["mse"]["unclipped"]["value"], held=protocol["0.1"]["mse"]["accuracy"]["value"]),
-    verdict="corrected",
-    why="A perturbation counts only if the result is an image. Here clipping hardly changes the success, but the claim is about images, so the clipped number is the one to report.")
-
-# %% [markdown]
-# ### Noise that turns inside out
-#
-# The third detail is about a picture, not about an attack. To *show* the noise, the source converts it to `uint8`, the eight-bit integers of image files. They run from `0` to `255`, and have no negative numbers.
-
-# %% tags=["remove-input"]
-widgets.predict(
-    "The noise is -2 in grey levels, so this pixel becomes a little darker. Converted to uint8, what is it?",
-    {"0, because it is cut off at the lowest value": "That would be clamping, and it has to be asked for. Conversion between integers keeps the lowest eight bits.",
-     "2, because the sign is dropped": "The sign is not dropped. Minus two in eight bits is the same pattern as 256 - 2.",
-     "254, because it wraps around": "It counts backwards from 256: minus two becomes 254, almost white. The picture shows a faint darkening as a bright flash."},
-    answer="254, because it wraps around")
-
-# %% tags=["nbval-check-output"]
-levels = torch.tensor([-2, 0, 2], dtype=torch.int16)
-print(levels.tolist(), "as uint8:", levels.to(torch.uint8).tolist())
-
-# %% mystnb={"image": {"alt": "Three pictures: a test image; its noise drawn correctly as a faint pattern around grey; the same noise after conversion to uint8, a harsh pattern of black and saturated colours that looks far stronger than it is."}, "figure": {"caption": "One test image and its FGSM noise at eps = 2/255. Middle: the true noise, in its place between black and white. Right: the same numbers as uint8. What darkens became bright, and two grey levels look like two hundred.", "name": "fig-wrap-around"}}
-x, y = ten.images[:1], ten.labels[:1]
-small = attacks.fgsm(vgg, x, y, eps=2 / 255, loss="mse") - x
-wrapped = (small * 255).round().to(torch.int16).to(torch.uint8)
-titles = ["image", "noise around grey", "noise as uint8"]
-three = torch.cat([x, 0.5 + small, wrapped / 255])
-plots.images(three, titles, columns=3, source=cifar.source)
-
-# %% tags=["remove-input"]
-records.verdict(
-    "The picture of the noise shows what was added.",
-    source="marinelli",
-    reported="the signed noise is cast to uint8 and shown",
-    measured="a change of -2 grey levels is shown as 254, a change of +2 as 2: bright and dark are exchanged, and the contrast is that of black and white",
-    verdict="corrected",
-    why="uint8 has no sign and wraps around. Draw signed noise around a neutral grey, and print the scale. (From floats the conversion is not even defined: another processor may give 0.)")
-
-# %% [markdown]
-# ## The frog
-#
-# The first training image of CIFAR-10 is a frog, and {cite}`unam2021` compares the two attacks on it. At which epsilon does each attack flip it? Epsilon may be a tensor with one entry per image. So we make many copies of the one image, give each copy its own epsilon, and ask once.
+# The first training image of CIFAR-10 is a frog. At which epsilon does each attack flip it? Epsilon may be a tensor with one entry per image. So we make many copies of the one image, give each copy its own epsilon, and ask once.
 
 # %%
 cifar_net = zoo.pretrained("cifar_net", cifar.name)
@@ -443,9 +256,17 @@ for name, eps in {"fgsm": 0.06 * fine, "fgm": 3 * fine}.items():
     adversarial = getattr(attacks, name)(cifar_net, copies, labels, eps=eps)
     walks[name] = evaluation.evaluate(cifar_net, copies, adversarial, labels)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels with the same two curves, FGSM and FGM, of the margin between the best wrong class and the true class. Left, against the largest change of a value, the FGSM curve crosses zero first. Right, against the length of the perturbation, the FGM curve crosses zero first."}, "figure": {"caption": "The frog's margin along both steps, measured by both rulers. The network is wrong where a curve is above zero. In the left panel FGSM gets there first, in the right panel FGM does. It is the same pair of attacks.", "name": "fig-frog"}}
-fig, axes = plt.subplots(1, 2, figsize=(7, 3.1), sharey=True, layout="constrained")
-for ax, norm, what in zip(axes, ("linf", "l2"), ("largest change of a value", "length")):
+# %% tags=["remove-input"]
+widgets.predict(
+    "How far must FGSM move the frog's values until CifarNet is wrong, in grey levels of 256?",
+    {"About eight: that is the usual budget": "Eight levels are a common choice in reports, because it is hard to see. It says nothing about how much is needed.",
+     "About two": "Closer. But this frog stands nearer to an edge than that.",
+     "Less than one": "A file that stores whole grey levels cannot even hold this adversarial image."},
+    answer="Less than one")
+
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Two panels with the same two curves, FGSM and FGM, of the margin between the best wrong class and the true class. Against the largest change of a value, the FGSM curve crosses zero first. Against the length of the perturbation, the FGM curve crosses zero first."}, "figure": {"caption": "The frog's margin, the best wrong logit minus the right one, along both steps, by both rulers; dots mark where the answer flips. By the largest change FGSM gets there first, by the length FGM does. It is the same pair of attacks.", "name": "fig-frog"}}
+panels = plots.axes(2, height=2.8, sharey=True)
+for ax, norm, what in zip(panels, ("linf", "l2"), ("largest change of a value", "length")):
     reach = 0.0
     for name, walk in walks.items():
         size, line = getattr(walk, norm), "--" if name == "fgsm" else "-"
@@ -454,156 +275,169 @@ for ax, norm, what in zip(axes, ("linf", "l2"), ("largest change of a value", "l
         ax.plot(size[first], walk.margin[first], "o", color=plots.colour(name))
         reach = max(reach, *size[first].tolist())
     ax.axhline(0, color=plots.GREY, linewidth=1)
-    ax.set(xlabel=f"{what} (pixel units)", xlim=(0, 1.5 * reach or None))
+    ax.set(xlabel=f"{what} (pixel units)", ylabel="margin (logits)", xlim=(0, 1.5 * reach or None))
     ax.locator_params(axis="x", nbins=4)
-axes[0].set_ylabel("margin (logits)")
-axes[0].legend()
-plots.finish(fig, frog.source)
+    ax.legend(loc="upper left")
+plots.finish(panels, frog.source)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "covered"]
 flips = records.read("03-frog")["values"]
-records.say("Our copy of CIFAR-10 went through JPEG once. On its frog FGSM needs eps = {fgsm:.4f}, which is {levels:.2f} of one grey level: an image file, which stores whole levels, cannot even hold such a step. "
-            "FGM needs eps = {fgm:.3f}. On a lossless copy of the same frog both need less: {fgsm2:.4f} and {fgm2:.3f}. This frog stands very close to an edge.",
-            fgsm=flips["q75"]["fgsm"]["eps"], levels=255 * flips["q75"]["fgsm"]["eps"], fgm=flips["q75"]["fgm"]["eps"],
-            fgsm2=flips["lossless"]["fgsm"]["eps"], fgm2=flips["lossless"]["fgm"]["eps"])
+display(records.say("On our copy of CIFAR-10, which went through JPEG once, FGSM needs eps = {fgsm:.4f}. That is {levels:.2f} of one grey level: an image file, which stores whole levels, cannot even hold such a step. FGM needs eps = {fgm:.3f}. "
+                    "On a lossless copy of the same frog both need less: {fgsm2:.4f} and {fgm2:.3f}.",
+                    fgsm=flips["q75"]["fgsm"]["eps"], levels=255 * flips["q75"]["fgsm"]["eps"], fgm=flips["q75"]["fgm"]["eps"],
+                    fgsm2=flips["lossless"]["fgsm"]["eps"], fgm2=flips["lossless"]["fgm"]["eps"],
+                    holds=255 * flips["q75"]["fgsm"]["eps"] < 1 and all(flips["lossless"][a]["eps"] < flips["q75"][a]["eps"] for a in ("fgsm", "fgm"))), records.quote("03-frog"))
+
+# %% [markdown]
+# ## Ten photographs
+#
+# Now in colour. We repeat the experiment of {cite}`marinelli` with that source's layers (VGG blocks) and its choices: ten random test images, $\varepsilon = 0.1$, and as the loss the squared error between the softmax outputs and the one-hot label. So large a step can be seen.
+
+# %%
+vgg = zoo.pretrained("vgg_blocks", cifar.name)
+ten = cifar.sample(10, seed=0)
+adversarial = attacks.fgsm(vgg, ten.images, ten.labels, eps=0.1, loss="mse")
+before, after = classify(vgg, ten.images), classify(vgg, adversarial)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Ten pairs of pictures: a clean test image on the left, and on the right the same image after the attack, which is visibly grainy. Under each pair stand the network's two answers. Green frames mark pairs whose second answer is right, orange dashed frames those whose second answer is wrong."}, "figure": {"caption": "Ten random test images, each before the attack (left) and after it (right), and what the network answers to both. Green, solid: the second answer is the image's label. Orange, dashed: it is not.", "name": "fig-ten-images"}}
+pairs = torch.cat([ten.images, adversarial], -1)  # beside each other
+answers = [f"{cifar.classes[a]} → {cifar.classes[b]}" + ("" if a == y else f"\n(a {cifar.classes[y]})")
+           for a, b, y in zip(before, after, ten.labels)]
+plots.images(pairs, answers, columns=3, frame=after == ten.labels, source=cifar.source)
 
 # %% tags=["remove-input"]
-records.verdict(
-    "FGSM needs a smaller epsilon than FGM to flip the frog.",
-    source="unam2021",
-    reported="the first epsilon at which each attack flips CIFAR-10 train[0]; the one of FGSM is smaller",
-    measured="FGSM: eps = {a:.4f}, and its perturbation has length {b:.3f}. FGM: eps = {c:.3f}, and its largest change is {d:.4f}".format(
-        a=flips["q75"]["fgsm"]["eps"], b=flips["q75"]["fgsm"]["l2"], c=flips["q75"]["fgm"]["eps"], d=flips["q75"]["fgm"]["linf"]),
-    verdict="confirmed",
-    why="The numbers are as reported, but they have different units: one is the largest change of a value, the other a length. Measured by the same ruler, each attack wins by its own. The comparison says something about norms, and nothing about which attack is stronger.")
+held = (after == ten.labels) & (before == ten.labels)
+still = ", ".join(cifar.classes[k] for k in ten.labels[held]) or "none"
+protocol = records.read("03-protocol")["values"]
+display(records.say("The network reads {clean} of the ten clean images correctly, and {after} after the attack (still standing: {still}). Of {n:,} images it keeps {kept:.1%} with this loss, and {ce:.1%} with the cross-entropy.",
+                    clean=int((before == ten.labels).sum()), after=int(held.sum()), still=still, n=protocol["n"],
+                    kept=protocol["0.1"]["mse"]["accuracy"]["value"], ce=protocol["0.1"]["naive_ce"]["accuracy"]["value"]), records.quote("03-protocol"))
+
+# %% [markdown]
+# The source adds the step and stops there. Wherever the image is nearly black or white, the sum leaves $[0, 1]$: it cannot be saved or shown, and no network would ever meet it. The library clamps.
 
 # %% tags=["remove-input"]
-records.quote("03-frog")
+gap = abs(protocol["0.1"]["mse"]["unclipped"]["value"] - protocol["0.1"]["mse"]["accuracy"]["value"])
+records.say("Without the clamp {share:.1%} of all values leave [0, 1] at eps = 0.1. The success hardly changes here ({free:.1%} instead of {held:.1%} stay right), but only the second number is about images.",
+            share=protocol["0.1"]["outside"], free=protocol["0.1"]["mse"]["unclipped"]["value"], held=protocol["0.1"]["mse"]["accuracy"]["value"], holds=gap < 0.01)
+
+# %% [markdown]
+# ### Noise that turns inside out
+#
+# To *show* the noise, many scripts convert it to `uint8`, the eight-bit integers of image files. They run from `0` to `255`, and have no negative numbers.
+
+# %% tags=["remove-input"]
+widgets.predict(
+    "The noise is -2 in grey levels, so this pixel becomes a little darker. Converted to uint8, what is it?",
+    {"0, because it is cut off at the lowest value": "That would be clamping, and it has to be asked for. Conversion between integers keeps the lowest eight bits.",
+     "2, because the sign is dropped": "The sign is not dropped. Minus two in eight bits is the same pattern as 256 - 2.",
+     "254, because it wraps around": "It counts backwards from 256: minus two becomes 254, almost white. The picture shows a faint darkening as a bright flash."},
+    answer="254, because it wraps around")
+
+# %% tags=["nbval-check-output", "covered"]
+levels = torch.tensor([-2, 0, 2], dtype=torch.int16)
+print(levels.tolist(), "as uint8:", levels.to(torch.uint8).tolist())
+
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Three pictures: a test image; its noise on grey, so faint that the square looks flat; the same noise after conversion to uint8, a harsh pattern of black and saturated colours that looks far stronger than it is."}, "figure": {"caption": "One test image and its FGSM noise at eps = 2/255. Middle: the noise as strong as it is, on grey. Right: the same numbers as uint8. What darkens became bright, and two grey levels look like two hundred.", "name": "fig-wrap-around"}}
+small = attacks.fgsm(vgg, ten.images[:1], ten.labels[:1], eps=2 / 255, loss="mse") - ten.images[:1]
+wrapped = (small * 255).round().to(torch.int16).to(torch.uint8)
+plots.images(torch.cat([ten.images[:1], 0.5 + small, wrapped / 255]), ["image", "noise on grey", "noise as uint8"], columns=3, source=cifar.source)
 
 # %% [markdown]
 # ## Accuracy against epsilon
 #
-# From one image to many. The usual picture puts epsilon on one axis and the accuracy that is left on the other. There are two honest ways to draw it, and they differ.
-#
-# - **A new attack at every epsilon**, as our sources do. The question is: does *this* step fool the network?
-# - **Only what still stands is attacked again**, as `evaluation.robust_curve` does. The question is: does *any step up to* this size fool the network? An image that falls at a small epsilon lies in every larger ball too, so it stays fallen. This curve never rises, and it costs less.
-
-# %%
-def separately(model, ds, attack, eps):
-    """The first way: every image is attacked anew at each eps."""
-    value, low, high, _ = zip(*(left(model, ds, attack, e) for e in eps))
-    return evaluation.Curve(list(eps), list(value), list(low), list(high), len(ds))
-
-
-def standing(model, ds, attack, eps):
-    """The second way: only what still stands is attacked again."""
-    return evaluation.robust_curve(model, ds.images, ds.labels, attack, eps)
-
-
-photo_eps = [0, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.1]
-both = {"a new attack at every eps": separately(cifar_net, photos, attacks.fgsm, photo_eps),
-        "only what still stands": standing(cifar_net, photos, attacks.fgsm, photo_eps)}
-
-# %% mystnb={"image": {"alt": "Two curves of accuracy against epsilon for CifarNet under FGSM. They start together; for larger epsilons the curve of separate attacks lies above the curve of surviving images."}, "figure": {"caption": "CifarNet under FGSM, drawn in both ways on the same sample of test images, with 95 % intervals.", "name": "fig-two-ways"}}
-plots.curves(both, source=cifar.source)
-
-# %% tags=["remove-input"]
-records.say("At eps = 0.1 the first way leaves {anew:.1%} and the second {standing:.1%}. The difference is images that a shorter step had fooled already: the longer step overshoots, and the network is right again, or the step lands in a region where the tangent no longer says anything.",
-            anew=both["a new attack at every eps"].accuracy[-1], standing=both["only what still stands"].accuracy[-1])
-
-# %% [markdown]
-# An attacker who may take a step of size $\varepsilon$ may also take a smaller one. So the second way is the fairer account of the attack, and we use it from here on.
+# From one image to many. The usual picture puts epsilon on one axis and the accuracy that is left on the other.
 
 # %% tags=["remove-input"]
 widgets.predict(
-    "LeNet is small and old; the ResNet of chapter 02 is deeper and reads clean digits at least as well. Which of the two keeps more digits when the FGSM step grows to eps = 0.3?",
-    {"ResNet: who reads better also resists better": "Clean accuracy says little about robustness. To be right on an image, and to be right all around it, are two skills, and training asked only for the first.",
-     "LeNet: the deeper network falls further": "So our source saw it, and so do we, for large steps. But is it the network that resists, or the step that misses? Keep the question until the end of the chapter.",
-     "Both the same: they learnt the same digits": "They learnt the same digits by different features, and the features differ in how far a push moves them."},
-    answer="LeNet: the deeper network falls further")
-
-# %%
-resnet = zoo.pretrained("mnist_resnet", mnist.name)
-digit_eps = [0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3]
-live = {"lenet": standing(lenet, few, attacks.fgsm, digit_eps),
-        "mnist_resnet": standing(resnet, few, attacks.fgsm, digit_eps),
-        "cifar_net": both["only what still stands"],
-        "vgg_blocks": standing(vgg, photos, attacks.fgsm, photo_eps)}
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of accuracy against epsilon under FGSM. Left, two networks for digits: both fall, over an axis up to three tenths. Right, two networks for colour images: both fall within the first hundredths."}, "figure": {"caption": "FGSM on a sample of test images, live. Note the two scales: the right panel ends where the left one has only begun.", "name": "fig-live-curves"}}
-fig, axes = plt.subplots(1, 2, figsize=(7, 3.4), sharey=True, layout="constrained")
-pairs = ("lenet", "mnist_resnet"), ("cifar_net", "vgg_blocks")
-for ax, names in zip(axes, pairs):
-    plots.curves({name: live[name] for name in names}, ax=ax)
-axes[1].set_ylabel("")
-plots.finish(fig, f"{mnist.source} (left); {cifar.source} (right)")
+    "FGSM fools a network on some image at a small epsilon. We give it four times the epsilon, on the same image. Can the network be right again?",
+    {"No: a larger budget can only help the attacker": "It can only help the best attack within the budget. FGSM is not that: it always spends everything, in one direction.",
+     "Yes": "The step is longer, not better. It may walk across the wrong region and out on the other side.",
+     "Only if the clamp cuts the step short": "Clamping weakens a step, but it is not needed for this: a straight line can leave a region that it has entered."},
+    answer="Yes")
 
 # %% [markdown]
-# A sample gives bands as wide as the ones in the figure. For the statements that follow we use the complete test sets, measured once and recorded.
+# :::{container} covered
+# So there are two ways to draw the curve, and they differ.
+#
+# - **A new attack at every epsilon**, as our sources do. The question is: does *this* step fool the network?
+# - **Only what still stands is attacked again**, as `evaluation.robust_curve` does. The question is: does *any step up to* this size fool the network? An image that falls at a small epsilon lies in every larger ball too, so it stays fallen. This curve never rises.
+# :::
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four panels of accuracy against epsilon on the complete test sets. Top: FGSM, bottom: FGM. Left: LeNet and ResNet on MNIST. Right: CifarNet and VGG blocks on CIFAR-10. The intervals are too narrow to see."}, "figure": {"caption": "The four networks on all ten thousand test images, under FGSM (top) and FGM (bottom). The bands of the 95 % intervals are drawn, but hardly wider than the lines.", "name": "fig-full-curves"}}
+# %% tags=["covered"]
+photo_eps = [0, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 0.1]
+standing = evaluation.robust_curve(cifar_net, photos.images, photos.labels,
+                                   attacks.fgsm, photo_eps)
+
+rates = []  # every image attacked anew
+for eps in photo_eps:
+    adversarial = attacks.fgsm(cifar_net, photos.images, photos.labels, eps=eps)
+    rates.append(evaluation.rate(classify(cifar_net, adversarial) == photos.labels))
+value, low, high, n = map(list, zip(*rates))
+anew = evaluation.Curve(photo_eps, value, low, high, len(photos))
+
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Two curves of accuracy against epsilon for CifarNet under FGSM. They start together; for larger epsilons the curve of separate attacks lies above the curve of surviving images."}, "figure": {"caption": "CifarNet under FGSM, drawn in both ways on the same sample of 500 test images. The bands are 95 % intervals; they cover the images, nothing else.", "name": "fig-two-ways"}}
+plots.curves({"a new attack at every eps": anew, "only what still stands": standing}, source=cifar.source)
+
+# %% tags=["remove-input", "covered"]
+back = round(len(photos) * (anew.accuracy[-1] - standing.accuracy[-1]))
+records.say("At eps = 0.1 the first way leaves {anew:.1%} of this sample of {n} images, the second {standing:.1%}: {back} images had been fooled by a shorter step, and the longer one leaves them right again. "
+            "An attacker who may take a step of size epsilon may also take a smaller one, so the second way is the fairer account, and we use it from here on.",
+            anew=anew.accuracy[-1], n=len(photos), standing=standing.accuracy[-1], back=back, holds=back > 0 or cifar.name != "cifar10")
+
+# %% [markdown]
+# :::{container} covered
+# A sample gives bands as wide as the ones in the figure. Here are the four networks on their complete test sets:
+# :::
+
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Four panels of accuracy against epsilon on the complete test sets: FGSM and FGM on LeNet and the ResNet for MNIST, and on CifarNet and VGG blocks for CIFAR-10. All curves fall. On MNIST the ResNet lies at or above LeNet for small epsilons and below it for large ones."}, "figure": {"caption": "The four networks on all ten thousand test images, one training of each. The 95 % intervals are hardly wider than the lines; they cover the images, not what another training would give. The axes for colour images end where those for digits have only begun.", "name": "fig-full-curves"}}
 full = records.read("03-curves")
-fig, axes = plt.subplots(2, 2, figsize=(7, 5.8), sharey=True, layout="constrained")
-for row, attack, unit in zip(axes, ("fgsm", "fgm"), ("largest change of a value", "length")):
-    for ax, names in zip(row, pairs):
-        plots.curves({name: full["values"][name][attack] for name in names}, ax=ax,
-                     xlabel=f"eps of {plots.label(attack)} ({unit})")
-    row[1].set_ylabel("")
-plots.finish(fig, full["provenance"]["source"])
+panels = []
+for names, data_set in ((("lenet", "mnist_resnet"), "MNIST"), (("cifar_net", "vgg_blocks"), "CIFAR-10")):
+    for attack, unit in (("fgsm", "largest change of a value"), ("fgm", "length")):
+        ax = plots.axes(height=2.8)
+        plots.curves({name: full["values"][name][attack] for name in names}, ax=ax, xlabel=f"eps ({unit})")
+        ax.set_title(f"{data_set}, {plots.label(attack)}")
+        panels.append(ax)
+plots.finish(panels, full["provenance"]["source"], columns=2)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "covered"]
 def at(name, attack, eps):
     """Accuracy of a net in the record at one eps."""
     curve = full["values"][name][attack]
     return curve["accuracy"][min(range(len(curve["eps"])), key=lambda i: abs(curve["eps"][i] - eps))]
 
 
-records.quote("03-curves")
-
-# %% tags=["remove-input"]
-honest = records.read("03-honest")["values"]
+five = records.read("02-seeds-lenet")["values"]["over seeds"]["pgd"]["values"]
+display(records.quote("03-curves"))
 records.verdict(
-    "On MNIST the ResNet falls faster with epsilon than LeNet.",
-    source="unam2021",
-    reported="shown as curves, for FGSM and FGM",
-    measured="FGSM at eps = 0.1: LeNet {a:.1%}, ResNet {b:.1%}; at eps = 0.2: {c:.1%} and {d:.1%}. FGM at eps = 1: {e:.1%} and {f:.1%}; at eps = 4: {g:.1%} and {h:.1%}. PGD (chapter 04) at eps = 0.1: {i:.1%} and {j:.1%}".format(
-        i=honest["lenet"]["pgd"]["value"], j=honest["mnist_resnet"]["pgd"]["value"],
-        **{key: at(net, attack, eps) for key, (attack, eps, net) in zip("abcdefgh", (
-            (attack, eps, net) for attack, eps in (("fgsm", 0.1), ("fgsm", 0.2), ("fgm", 1), ("fgm", 4)) for net in ("lenet", "mnist_resnet")))}),
-    verdict="differs",
-    why="The curves cross. Up to about eps = 0.1 the ResNet keeps as many digits as LeNet or a few more; only then it falls faster. And what LeNet keeps at large steps is not robustness: under an attack of many steps, the last section's subject, it is LeNet that keeps less.")
-
-# %% tags=["remove-input"]
-records.verdict(
-    "The attacks work better on colour images.",
-    source="unam2021",
-    reported="a conclusion from MNIST and CIFAR-10",
-    measured="FGSM at eps = 8/255: LeNet keeps {a:.1%} and ResNet {b:.1%} of MNIST, CifarNet {c:.1%} and VGG blocks {d:.1%} of CIFAR-10".format(
-        a=at("lenet", "fgsm", 8 / 255), b=at("mnist_resnet", "fgsm", 8 / 255), c=at("cifar_net", "fgsm", 8 / 255), d=at("vgg_blocks", "fgsm", 8 / 255)),
-    verdict="confirmed",
-    why="As an observation. The cause need not be the colour: the photographs also have four times as many values, are less sure to begin with, and lie closer to one another than strokes on black.")
+    "On MNIST the accuracy of the ResNet falls faster with epsilon than that of LeNet.",
+    source="unam2021", where="section 3.2, figure 11", reported="shown as curves, for FGSM with JPEG at several qualities",
+    measured="one training of each kind, without JPEG. FGSM at eps = 0.1: LeNet {a:.1%}, ResNet {b:.1%}; at eps = 0.2: {c:.1%} and {d:.1%}".format(
+        a=at("lenet", "fgsm", 0.1), b=at("mnist_resnet", "fgsm", 0.1), c=at("lenet", "fgsm", 0.2), d=at("mnist_resnet", "fgsm", 0.2)),
+    verdict="not tested here",
+    why="Our two curves cross, and they belong to two trainings, not to two kinds of network: five LeNets of one recipe keep between {low:.1%} and {high:.1%} under an attack of many steps at eps = 0.1 (chapter 02). A test would train at least five of each, add the JPEG, and use an attack whose misses do not look like robustness (the last section of this chapter).".format(
+        low=min(five), high=max(five)))
 
 # %% [markdown]
-# ### A network from another thesis
+# ## A number from a thesis
 #
-# {cite}`cutilli2021` trains a small fully connected network with sigmoids and reports its accuracy at $\varepsilon = 77/255$, nearly a third of the whole grey scale. We have the same architecture with our own training. We also trained it again by the thesis's own recipe: no normalisation, squared error on sigmoid outputs, batches of twenty, early stopping.
+# {cite}`cutilli2021` trains a small fully connected network with sigmoids and reports its accuracy at $\varepsilon = 77/255$, nearly a third of the whole grey scale. We trained the same layers again by the thesis's own recipe: no normalisation, squared error on sigmoid outputs, batches of twenty, early stopping.
 
 # %% tags=["remove-input"]
 thesis = records.read("03-cutilli")["values"]
-step, share = min(((k, rate["value"]) for k, rate in thesis["smaller steps"].items()), key=lambda pair: abs(pair[1] - 0.4616))
-measured = ("{n:,} test images. Our network: {a:.2%} clean, {b:.2%} under attack. Trained by the thesis's recipe: {c:.2%} clean, {d:.2%} under attack "
-            "({e:.2%} with the cross-entropy as the attack's loss, {f:.2%} with examples made on our network). There, {share:.1%} belong to a step of {step}/255; eps * eps would be {square:.0f}/255.").format(
-    n=thesis["n"], a=thesis["ours"]["clean"]["value"], b=thesis["ours"]["ce"]["value"], c=thesis["recipe"]["clean"]["value"],
-    d=thesis["recipe"]["mse"]["value"], e=thesis["recipe"]["ce"]["value"], f=thesis["transfer"]["value"], share=share, step=step, square=255 * thesis["eps"] ** 2)
-
-# %% tags=["remove-input"]
-records.verdict(
+step, share = min(((int(k), rate["value"]) for k, rate in thesis["smaller steps"].items()), key=lambda pair: abs(pair[1] - 0.4616))
+recipe = thesis["recipe"]
+display(records.verdict(
     "FC-100-100-10 keeps 46.16 % under white-box FGSM with eps = 77/255.",
-    source="cutilli2021",
+    source="cutilli2021", where="section 3.3, tables 3.2 and 3.3",
     reported="95.86 % clean, 46.16 % under white-box FGSM, 45.28 % under examples made on a second network",
-    measured=measured, verdict="differs",
-    why="Hardly because of the network: the recipe brings back the clean accuracy, within the noise of a training run. So the attack was probably weaker than its name. "
-        "That the thesis's white box and black box do equally well says the same: a step along the network's own gradient should do far more than a borrowed one. Which detail weakened it, the text does not tell. An epsilon applied twice, as in the first box of this chapter, would come out close to the reported number. That may be chance.")
+    measured=f"{thesis['n']:,} test images, one training by the recipe: {recipe['clean']['value']:.2%} clean, {recipe['mse']['value']:.2%} under FGSM along the training loss, "
+             f"{recipe['ce']['value']:.2%} along the cross-entropy, {thesis['transfer']['value']:.2%} under examples made on this book's network",
+    verdict="not confirmed" if recipe["mse"]["value"] < 0.4 else "confirmed",
+    why=f"The recipe brings the clean accuracy back, but not the accuracy under attack. In our experiment as many images as reported are left at a step of {step}/255 ({share:.1%}), and a network's own gradient does far more than a borrowed one."))
+records.say("Trained by that recipe, our network is right on {clean:.1%} of the clean images. FGSM along its own gradient leaves {own:.1%}; examples made on another network leave {other:.1%}. A borrowed gradient is worth less than one's own.",
+            clean=recipe["clean"]["value"], own=recipe["mse"]["value"], other=thesis["transfer"]["value"], holds=recipe["mse"]["value"] < thesis["transfer"]["value"])
 
 # %% tags=["remove-input"]
 records.quote("03-cutilli")
@@ -611,7 +445,7 @@ records.quote("03-cutilli")
 # %% [markdown]
 # ## Why does so small a step do so much?
 #
-# The step changes each value by an amount that the eye can hardly see. Is a network that sensitive to *any* noise? No, and the last figure of this chapter will show it. A step of random signs has the same largest change and the same length as FGSM, but each of its terms helps as often as it hurts. Its gain is about $\varepsilon \lVert g \rVert_2$ in size, with either sign, while FGSM gains $\varepsilon \lVert g \rVert_1$. The ratio of the two norms is what direction is worth, and in $d$ dimensions it can be as large as $\sqrt d$. This is the argument of {cite}`goodfellow2015`: many tiny pushes that agree.
+# A step of random signs has the same largest change and the same length as FGSM, but each of its terms helps as often as it hurts. Its gain is about $\varepsilon \lVert g \rVert_2$ in size, with either sign, while FGSM gains $\varepsilon \lVert g \rVert_1$. The ratio of the two norms is what direction is worth, and in $d$ dimensions it can be as large as $\sqrt d$. This is the argument of {cite}`goodfellow2015`: many tiny pushes that agree.
 
 # %%
 one_image, one_label = few.images[:1], few.labels[:1]
@@ -621,41 +455,35 @@ signs = 2.0 * torch.randint(0, 2, (2000, *g.shape[1:]), generator=seeded) - 1
 random_gain = (signs * g).flatten(1).sum(1) / geometry.norm(g, "l1")  # share of FGSM's
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A narrow histogram of the gains of two thousand random steps, centred on zero. Far to the right, alone, a vertical line at one marks the gain of FGSM."}, "figure": {"caption": "What two thousand random steps of plus or minus epsilon gain on one image, to first order, as a share of what FGSM gains. In high dimension, nearly all directions are nearly useless.", "name": "fig-random-gain"}}
-fig, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
-ax.hist(random_gain, bins=60, color=plots.colour("noise"), label="random signs")
+ax = plots.axes(height=2.4)
+ax.hist(random_gain, bins=40, color=plots.colour("noise"), label="random signs")
 ax.axvline(1, color=plots.colour("fgsm"), linewidth=2.5, linestyle="--", label="FGSM")
-ax.set(xlabel="gain of the step, as a share of FGSM's", xlim=(-1.05, 1.05),
-       ylabel="number of random steps")
+ax.set(xlabel="gain of the step, as a share of FGSM's", xlim=(-1.05, 1.05), ylabel="number of random steps")
 ax.legend(loc="upper left")
-plots.finish(fig, mnist.source)
+plots.finish(ax, mnist.source)
 
 # %% tags=["remove-input"]
 records.say("The best of {n:,} random steps reaches {best:.0%} of what FGSM gains; their standard deviation is {sd:.1%}.",
-            n=len(random_gain), best=random_gain.max().item(), sd=random_gain.std().item())
+            n=len(random_gain), best=random_gain.max().item(), sd=random_gain.std().item(), holds=random_gain.max().item() < 0.5)
 
 # %% [markdown]
-# ## The honest end: what may FGSM claim?
+# ## What FGSM may claim
 #
 # FGSM believes the tangent. It looks at the slope where it stands, and walks all of its budget in that direction with closed eyes. How straight is the road? We walk along the same direction in small pieces and compare what happens with what the tangent promises. As the height of the road we take the margin, the best wrong logit minus the right one: above zero, the network is fooled.
 
-# %%
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The margin along the FGSM direction and its tangent at the image. They agree near zero and then part: the road bends away from the straight line."}, "figure": {"caption": "The margin along the FGSM direction, and the straight line that FGSM believes in. Above the grey line the network is fooled.", "name": "fig-tangent"}}
 road = torch.linspace(0, 0.3, 61)
 direction = geometry.steepest(g, "linf")
 points = (one_image + road.view(-1, 1, 1, 1) * direction).clamp(0, 1)
-logits = evaluation.logits(lenet, points)
-margin = attacks.losses.margin(logits, one_label.expand(len(road)))
-slope = (gradient(lenet, one_image, one_label, "margin") * direction).sum()
-tangent = margin[0] + road * slope
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "The margin along the FGSM direction and its tangent at the image. They agree near zero and then part: the road bends away from the straight line."}, "figure": {"caption": "The margin along the FGSM direction, and the straight line that FGSM believes in. Above the grey line the network is fooled.", "name": "fig-tangent"}}
-fig, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
+margin = attacks.losses.margin(evaluation.logits(lenet, points), one_label.expand(len(road)))
+tangent = margin[0] + road * (gradient(lenet, one_image, one_label, "margin") * direction).sum()
+ax = plots.axes(height=2.6)
 ax.plot(road, margin, color=plots.colour("fgsm"), label="the road")
 ax.plot(road, tangent, ":", color=plots.INK, label="the tangent at the image")
 ax.axhline(0, color=plots.GREY, linewidth=1)
-ax.set(xlabel="size of the step, eps (pixel units)", ylabel="margin (logits)",
-       ylim=(None, max(3, 1.3 * margin.max())))
+ax.set(xlabel="size of the step, eps (pixel units)", ylabel="margin (logits)", ylim=(None, max(3, 1.3 * margin.max())))
 ax.legend()
-plots.finish(fig, mnist.source)
+plots.finish(ax, mnist.source)
 
 # %% [markdown]
 # If the road bends, it pays to look again on the way. That is the whole idea of the next chapter: many short steps, with a new gradient at each. For now we only need to know that there is such an attack, PGD {cite}`madry2018`, and give it the same epsilon.
@@ -668,82 +496,100 @@ widgets.predict(
      "FGSM and PGD alike: both use the gradient": "They would be alike if the loss were a straight slope. The figure above shows that it is not."},
     answer="Noise hurts hardly at all, FGSM a lot, PGD still more")
 
-# %%
+# %% tags=["covered"]
 def random_signs(model, x, y, *, eps):
     """Noise of the same size as FGSM: plus or minus eps in every value, at random."""
     draw = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0))
     return (x + eps * (2.0 * draw - 1)).clamp(0, 1)
 
-
 def many_steps(model, x, y, *, eps):
     return attacks.pgd(model, x, y, eps=eps, steps=20, first_success=True,
                        generator=torch.Generator().manual_seed(0))
 
-# %%
 tests = {"LeNet, eps = 0.1": (lenet, few[:200], 0.1),
          "CifarNet, eps = 2/255": (cifar_net, photos[:200], 2 / 255)}
 strikes = {"clean": lambda model, x, y, *, eps: x, "noise": random_signs,
            "fgsm": attacks.fgsm, "pgd": many_steps}
+stands = {}  # True where the answer stays right
+for title, (net, ds, eps) in tests.items():
+    attacked = {name: strike(net, ds.images, ds.labels, eps=eps)
+                for name, strike in strikes.items()}
+    stands[title] = {name: classify(net, x) == ds.labels for name, x in attacked.items()}
 
-
-def kept(model, ds, eps, strike):
-    strike = partial(strike, eps=eps)
-    return evaluation.robust_accuracy(model, ds.images, ds.labels, strike)
-
-
-rates = {title: {name: kept(*test, strike) for name, strike in strikes.items()}
-         for title, test in tests.items()}
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "For LeNet and for CifarNet, four points with intervals: accuracy without attack, under random noise, under FGSM and under PGD. Noise stays beside the clean accuracy. FGSM is far lower. PGD is the lowest."}, "figure": {"caption": "Two hundred images, one epsilon for each network: no attack, random noise, FGSM and PGD, with 95 % intervals.", "name": "fig-honest"}}
-fig, axes = plt.subplots(1, 2, figsize=(7, 2.6), sharey=True, layout="constrained")
-for ax, (title, rates_here) in zip(axes, rates.items()):
-    for place, (name, rate) in enumerate(rates_here.items()):
-        colour = plots.colour(name)
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "For LeNet and for CifarNet, four points with intervals: accuracy without attack, under random noise, under FGSM and under PGD. Noise stays beside the clean accuracy. FGSM is far lower. PGD is the lowest."}, "figure": {"caption": "Two hundred images, one epsilon for each network: no attack, random noise, FGSM and PGD, with 95 % intervals over the images.", "name": "fig-honest"}}
+panels = plots.axes(2, height=2.2)
+for ax, (title, hits) in zip(panels, stands.items()):
+    for place, (name, hit) in enumerate(hits.items()):
+        rate, colour = evaluation.rate(hit), plots.colour(name)
         ax.plot([rate.low, rate.high], [place, place], color=colour, linewidth=3, alpha=0.5)
         ax.plot(rate.value, place, "o", color=colour)
-        ax.annotate(f"{rate.value:.0%}", (rate.value, place), (0, 7),
-                    textcoords="offset points", ha="center", fontsize=9)
-    ax.set(title=title, xlabel="accuracy", xlim=(-0.05, 1.08), ylim=(3.5, -0.7))
+        ax.annotate(f"{rate.value:.0%}", (rate.value, place), (0, 7), textcoords="offset points", ha="center")
+    ax.set(title=title, xlabel="accuracy", xlim=(0, 1.0), ylim=(3.5, -0.7))
+    plots.percent(ax, "x")
     ax.set_yticks(range(len(strikes)), [plots.label(name) for name in strikes])
-plots.finish(fig, f"{mnist.source} (left); {cifar.source} (right)")
+plots.finish(panels, f"{mnist.source}; {cifar.source}")
+
+# %% tags=["remove-input", "covered"]
+honest = records.read("03-honest")["values"]
+versus = {title: evaluation.paired(~hits["pgd"], ~hits["fgsm"]) for title, hits in stands.items()}
+nets = ("lenet", "mnist_resnet", "cifar_net")
+display(*[records.say("- **{title}**: of the same {n} images PGD alone fooled {pgd}, FGSM alone {fgsm}; a difference of {difference:.0%} (95 % interval {low:.0%} to {high:.0%}).",
+                      title=title.split(",")[0], n=pair.n, pgd=pair.only_a, fgsm=pair.only_b, difference=pair.difference, low=pair.low, high=pair.high)
+          for title, pair in versus.items()],
+        records.say("On {n:,} images, measured once: noise leaves LeNet {a:.1%}, FGSM {b:.1%}, PGD {c:.1%} at eps = 0.1; the ResNet {d:.1%}, {e:.1%} and {f:.1%}; and CifarNet at eps = 2/255 {g:.1%}, {h:.1%} and {i:.1%}.",
+                    n=honest["n"], **dict(zip("abcdefghi", (honest[net][name]["value"] for net in nets for name in ("noise", "fgsm", "pgd")))),
+                    holds=all(honest[net]["noise"]["value"] > honest[net]["fgsm"]["value"] > honest[net]["pgd"]["value"] for net in nets)), records.quote("03-honest"))
+
+# %% [markdown]
+# :::{container} covered
+# So an accuracy under FGSM is an upper limit. What one step cannot fool, several steps can. A low accuracy under FGSM proves weakness; a high one proves nothing. PGD is not the last word either: its number, too, says only what one attack could do.
+# :::
+#
+# ## What remains open
+#
+# Everything here is about one training of each network, about MNIST's original files and a copy of CIFAR-10 that went through JPEG once (its test images are not in CIFAR-10's order), and about one-step attacks. Whether one kind of network is harder to fool than another, and whether colour is the reason that photographs fall at smaller epsilons, was not tested.
 
 # %% tags=["remove-input"]
-records.verdict(
-    "The accuracy under FGSM measures how robust a network is.",
-    source="unam2021",
-    reported="robustness is read from curves of accuracy under FGM and FGSM; Cutilli (2021) does the same",
-    measured="{n:,} images each. LeNet at eps = 0.1: noise {a:.1%}, FGSM {b:.1%}, PGD {c:.1%}. ResNet at eps = 0.1: {d:.1%}, {e:.1%}, {f:.1%}. CifarNet at eps = 2/255: {g:.1%}, {h:.1%}, {i:.1%}".format(
-        n=honest["n"], **dict(zip("abcdefghi", (honest[net][name]["value"] for net in ("lenet", "mnist_resnet", "cifar_net") for name in ("noise", "fgsm", "pgd"))))),
-    verdict="not confirmed",
-    why="It is an upper limit. What one step cannot fool, several steps can. A low accuracy under FGSM proves weakness; a high one proves nothing, and least of all where the gradient is masked.")
-
-# %% tags=["remove-input"]
-records.quote("03-honest")
+records.claims([
+    dict(claim="The noises of FGSM, FGM and Carlini and Wagner's attack are ever subtler", source="unam2021", where="section 2.2.2, figure 6",
+         reported="shown on one eight that LeNet calls a three",
+         measured=f"median smallest step over {smallest['both']:,} eights: length {smallest['fgsm']['l2']:.2f} (FGSM) and {smallest['fgm']['l2']:.2f} (FGM), largest change {smallest['fgsm']['linf']:.2f} and {smallest['fgm']['linf']:.2f}; nobody was asked what looks subtle",
+         verdict="not tested here"),
+    dict(claim="FGSM flips CIFAR-10 train[0] at a smaller epsilon than FGM, because it changes every pixel more", source="unam2021", where="section 3.3, figures 14 and 15",
+         reported="on a LeNet; the epsilons stand in the figures",
+         measured=f"on CifarNet, another network: {flips['q75']['fgsm']['eps']:.4f} and {flips['q75']['fgm']['eps']:.3f}, in different units", verdict="not tested here"),
+    dict(claim="The attacks are more effective on colour pictures", source="unam2021", where="section 4", reported="as an observation",
+         measured="FGSM at eps = 8/255, one training each: LeNet {a:.1%}, ResNet {b:.1%}, CifarNet {c:.1%}, VGG blocks {d:.1%} left; other networks and other images at once".format(
+             a=at("lenet", "fgsm", 8 / 255), b=at("mnist_resnet", "fgsm", 8 / 255), c=at("cifar_net", "fgsm", 8 / 255), d=at("vgg_blocks", "fgsm", 8 / 255)), verdict="not tested here"),
+    dict(claim="Taking the sign makes FGSM faster on large amounts of data", source="unam2021", where="section 1", reported="as a reason for the sign",
+         measured="FGSM and FGM cost one pass forward and one back; times were not compared", verdict="not tested here"),
+    dict(claim="At eps = 0.1 an automobile becomes a truck, a cat a deer, and a frog stays a frog", source="marinelli", where="slides \"Adversarial attacks\", 1 to 3",
+         reported="three test images, without their index", measured=f"other weights and other images: {protocol['0.1']['mse']['accuracy']['value']:.1%} of {protocol['n']:,} stay right", verdict="not tested here"),
+])
 
 # %% [markdown]
 # ## Exercises
 #
-# - **Code.** Write `my_fgsm(model, x, y, eps)` yourself, and leave no traces in the model. The check knows the usual slips and names yours.
-# - **Measurement.** Find the smallest step of each attack that flips an image, and compare the two in both norms.
-# - **Thought.** A source multiplies its closed form by epsilon twice. Why does that matter, if epsilon is tuned anyway?
-#
 # [Exercises for this chapter](../exercises/student/03_one_step.ipynb)
-
-# %% [markdown]
+#
+# 1. **Warm-up.** Both steps on an image of four pixels, with a pencil.
+# 2. **Code.** `my_fgsm(model, x, y, eps)`, which leaves no traces in the model.
+# 3. **Measurement.** The smallest step of each attack that flips an image, by a third ruler.
+# 4. **Break it.** The third answer, all of the budget on one value: write it, and find out what stops it.
+# 5. **Thought.** Two reports, two accuracies under attack. What must you ask before you compare them?
+#
 # ## Take-away
 #
 # - FGM and FGSM answer one question, the largest $\langle g, \eta \rangle$ in a ball. The norm of the ball decides how the step looks; the dual norm of the gradient says what it gains.
 # - An epsilon without its norm is half a number. By the same ruler each attack wins where it was made to win.
 # - The step is strong because many tiny pushes agree, not because the network cannot stand noise.
-# - Details decide: clamp to $[0, 1]$, apply epsilon once, draw signed noise around grey, and say whether a curve attacks every image anew or only those that still stand.
-# - Accuracy under FGSM is an upper limit of robust accuracy. One step with closed eyes is not the strongest attack; [the next chapter](04_many_steps.ipynb) opens them.
-
-# %% [markdown]
+# - Details decide: clamp to $[0, 1]$, draw signed noise around a neutral colour, and say whether a curve attacks every image anew or only those that still stand.
+# - Accuracy under FGSM is an upper limit of robust accuracy; [the next chapter](04_many_steps.ipynb) lowers it.
+#
 # ## Where the numbers come from
 #
-# Figures are drawn live from the data named under each of them, with the networks of chapter 02 (`zoo.pretrained`, one card each). Numbers in the verdict boxes come from the records `03-eights`, `03-protocol`, `03-frog`, `03-curves`, `03-cutilli` and `03-honest`, all about real data. `advlens record NAME` measures any of them again; the functions are in `measurements/03_one_step.py`.
-
-# %% [markdown]
+# Figures are drawn from the data named with each of them, with the networks of chapter 02 (`zoo.pretrained`, one card each). Numbers of full-scale runs come from the records `03-eights`, `03-protocol`, `03-frog`, `03-curves`, `03-cutilli`, `03-honest` and `02-seeds-lenet`, all about real data. `advlens record NAME` measures any of them again; the functions are in `measurements/03_one_step.py`.
+#
 # ## References
 #
 # ```{bibliography}
