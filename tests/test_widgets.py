@@ -1,151 +1,161 @@
-"""Interactive figures: all frames are there, they switch without a kernel, and they can be read aloud."""
+"""What the widgets draw, say and refuse; tests/site/test_lens.py uses them in a browser."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import io
-import os
+import json
 import re
-import shutil
-from html import unescape
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import ipywidgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from ipywidgets.embed import embed_data, embed_snippet
-from PIL import Image
+from IPython.core.formatters import DisplayFormatter
 
 from advlens.course import plots, widgets
 
-EMBED = Path(__file__).parents[1] / "book/_static/vendor/html-manager/embed.js"
+sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "_ext"))
+import lens  # noqa: E402
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Words:
+    """Stands for a plots.Picture."""
+
+    def __init__(self, text: str):
+        self.text = text
+
+    def named(self, alt: str) -> str:
+        return f'<div role="img" aria-label="{alt}">{self.text}</div>'
 
 
 def draw(eps, net="a"):
-    """A figure in one colour that depends on both parameters, so that frames can be told apart."""
-    fig = plt.figure(figsize=(2, 1), facecolor=(eps, 0.5, 0.2 if net == "a" else 0.8))
-    fig.patches.append(plt.Rectangle((0, 0), 1, 1, transform=fig.transFigure,
-                                     color=(eps, 0.5, 0.2 if net == "a" else 0.8)))
-    return fig
+    return Words(f"net {net}, eps {eps:g}")
 
 
 def alt(eps, net="a"):
-    return f'"{net}" <at> {eps:g}'
+    return f"{net} at {eps:g}"
 
 
 def one(**other):
-    return widgets.explore(**(dict(draw=draw, alt=alt, caption="Move & <see>.", eps=[0.0, 0.2, 0.4, 0.6, 0.8]) | other))
+    given = dict(draw=draw, alt=alt, caption="Move & <see>.", eps=[0.0, 0.2, 0.4, 0.6, 0.8])
+    return widgets.explore(**(given | other))
 
 
-def two():
-    return one(eps=[0.0, 0.4, 0.8], net={"first": "a", "second": "b"})
+def two(**other):
+    return widgets.explore(**(dict(draw=draw, alt=alt, caption="Two.", net={"first": "a", "second": "b"},
+                                   eps=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5]) | other))
 
 
 def question(**other):
-    given = dict(question="Is 1 < 2?",
-                 options={"yes": "Count.", "no": "Count again: 1 & 2.", "never": "Never say never."}, answer="yes")
+    given = dict(question="Is 1 < 2?", options={"yes": "Count.", "no": "Count again: 1 & 2.", "never": "Never."},
+                 answer="yes")
     return widgets.predict(**(given | other))
 
 
-def frames(box):
-    return [child.value for child in everything(box) if isinstance(child, ipywidgets.HTML) and "<img" in child.value]
+class Reader(HTMLParser):
+    """The elements of a widget: (tag, attributes, text right behind the tag)."""
+
+    def __init__(self, widget):
+        super().__init__()
+        self.found = []
+        self.feed(widget.html)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append([tag, dict(attributes), ""])
+
+    def handle_data(self, data):
+        if self.found:
+            self.found[-1][2] += data.strip()
+
+    def all(self, tag=None, of=""):
+        return [(attributes, text) for name, attributes, text in self.found
+                if tag in (None, name) and (not of or of in (attributes.get("class") or "").split())]
+
+    def one(self, tag=None, of=""):
+        (only,) = self.all(tag, of)
+        return only
 
 
-def everything(box):
-    yield box
-    for child in getattr(box, "children", ()):
-        yield from everything(child)
-
-
-def alt_of(html):
-    return unescape(re.search(r'alt="([^"]*)"', html)[1])
-
-
-def pixel(html):
-    png = base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    return np.asarray(image)[image.height // 2, image.width // 2] / 255
-
-
-def links(box):
-    """(source, trait) -> set of (target, trait) of the links in the stored state, which the browser acts on alone."""
-    state = embed_data([box], drop_defaults=False)["manager_state"]["state"]
-    found = {}
-    for model in state.values():
-        if model["model_name"] == "DirectionalLinkModel":
-            source, target = (tuple(model["state"][end]) for end in ("source", "target"))
-            found.setdefault(source, set()).add(target)
-    return found
-
-
-def end(widget, trait):
-    return f"IPY_MODEL_{widget.model_id}", trait
+def stored(widget) -> list:
+    """The frames that do not stand in the page, None for those that do."""
+    return json.loads(re.search(r'<script type="application/json">(.*)</script>', widget.html, re.DOTALL)[1])
 
 
 # --- explore -----------------------------------------------------------------------------
 
-def test_one_frame_for_each_value_in_order():
-    shown = frames(one())
-    assert [alt_of(frame) for frame in shown] == [alt(eps) for eps in (0.0, 0.2, 0.4, 0.6, 0.8)]
-    np.testing.assert_allclose([pixel(frame)[0] for frame in shown], [0.0, 0.2, 0.4, 0.6, 0.8], atol=0.02)
+def test_each_choice_is_drawn_once_and_in_order():
+    calls = []
+    shown = two(draw=lambda **chosen: calls.append(chosen) or draw(**chosen))
+    assert calls == [dict(net=net, eps=eps) for net in "ab" for eps in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)]
+    frames = stored(shown)
+    assert frames[0] is frames[9] is None, "the first and the middle one stand in the page"
+    for number, chosen in enumerate(calls):
+        if frames[number]:
+            assert frames[number] == f'<div class="lens-frame">{draw(**chosen).named(alt(**chosen))}</div>'
 
 
-def test_one_frame_for_each_pair():
-    shown = frames(two())
-    assert [alt_of(frame) for frame in shown] == [alt(eps, net) for eps in (0.0, 0.4, 0.8) for net in "ab"]
+def test_the_page_holds_the_first_and_the_middle_frame_and_says_which_the_latter_is():
+    shown = one()
+    page = Reader(shown)
+    assert [attributes["aria-label"] for attributes, _ in page.all(of=None) if "aria-label" in attributes] == [
+        "a at 0", "a at 0.4"]
+    assert page.one(of="lens-at")[1] == "epsilon 0.4"
+    assert page.one(of="lens-explore")[0]["data-middle"] == "2"
+    assert shown.chosen == [0] and two().chosen == [0, 0]
+    assert Reader(two()).one(of="lens-at")[1] == "net second, epsilon 0.3"
+
+
+def test_one_value_is_one_frame():
+    page = Reader(one(eps=[0.5]))
+    assert len(page.all(of="lens-frame")) == 1 and not page.all(of="lens-first")
 
 
 def test_text_is_escaped():
-    box = one()
-    assert all('alt="&quot;a&quot; &lt;at&gt; ' in frame for frame in frames(box))
-    assert "Move &amp; &lt;see&gt;." in box.children[-1].value
+    shown = one(caption="Move & <see>.", draw=lambda eps: Words("</script><!--"))
+    assert "Move &amp; &lt;see&gt;." in shown.html
+    assert shown.html.count("</script") == 3, "twice in the page as drawn, once as the end of the stored frames"
+    assert all("</script><!--" in frame for frame in stored(shown) if frame)
 
 
-def test_it_starts_on_the_middle_frame():
-    slider, stack, _ = one().children
-    assert slider.index == stack.selected_index == 2
-    first, second, stack, _ = two().children
-    assert (first.index, second.index) == (stack.selected_index, stack.children[1].selected_index) == (1, 1)
+def test_many_values_are_a_slider_and_few_are_radio_buttons():
+    page = Reader(two())
+    radios, slider = page.all("input")[:-1], page.all("input")[-1][0]
+    assert [attributes["type"] for attributes, _ in radios] == ["radio", "radio"]
+    assert ["checked" in attributes for attributes, _ in radios] == [True, False]
+    assert page.one("legend")[1] == "net"
+    assert (slider["type"], slider["min"], slider["max"], slider["value"]) == ("range", "0", "5", "0")
+    assert slider["aria-valuetext"] == "epsilon 0"
+    assert [json.loads(part["data-labels"]) for part, _ in page.all(of="lens-control")] == [
+        ["first", "second"], ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]]
+    assert [part["data-name"] for part, _ in page.all(of="lens-control")] == ["net", "epsilon"]
 
 
-def test_the_sliders_print_their_values():
-    first, second, *_ = two().children
-    assert [first.description, second.description] == ["eps", "net"]
-    assert [list(first.options), list(second.options)] == [["0", "0.4", "0.8"], ["first", "second"]]
+@pytest.mark.parametrize("flips, marks", [
+    (0.3, [3, 3]), ("0.3", [3, 3]), (0.0, [0, 0]), ({"first": 0.1, "b": "0.5"}, [1, 5]),
+    ({"second": 0.1}, [None, 1]), ({"first": None, "second": 0.2}, [None, 2]),
+])
+def test_where_the_answer_flips_is_marked(flips, marks):
+    slider = Reader(two(flips=flips)).one(of="lens-slider")[0]
+    assert json.loads(slider["data-flips"]) == marks
 
 
-def test_the_browser_itself_joins_sliders_and_frames():
-    box = two()
-    first, second, stack, _ = box.children
-    assert links(box)[end(first, "index")] == {end(stack, "selected_index")}
-    assert links(box)[end(second, "index")] == {end(inner, "selected_index") for inner in stack.children}
+def test_where_one_control_flips_is_marked():
+    assert json.loads(Reader(one(flips=0.4)).one(of="lens-slider")[0]["data-flips"]) == [2]
 
 
-def test_no_widget_has_a_tooltip():
-    """A tooltip on a widget without a description breaks the static page."""
-    assert not [w for w in [*everything(two()), *everything(question())] if getattr(w, "tooltip", None)]
+def test_no_flip_no_mark():
+    for shown in (two(), two(flips={"first": None}), one(flips=None)):
+        assert "lens-mark" not in shown.html and "data-flips" not in shown.html
 
 
-def test_figures_are_closed_after_drawing():
-    one()
-    assert plt.get_fignums() == []
-
-
-def test_a_frame_keeps_its_rare_colours():
-    """A palette of 256 colours must not change what a thin line or noisy pixels look like."""
-    plots.use_style()
-    fig, (line, noisy) = plt.subplots(1, 2)
-    fig.set_layout_engine("none")  # which may move things by a part of a pixel when it draws again
-    line.plot([0, 1], [0, 1], color="#CC79A7")
-    noisy.imshow(np.random.default_rng(0).integers(0, 2, (32, 32, 3)) * 1.0)
-    before = io.BytesIO()
-    fig.savefig(before, dpi=120)
-    after = base64.b64decode(re.search(r"base64,([^\"]+)", widgets._frame(fig, ""))[1])
-    a, b = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in (before.getvalue(), after))
-    assert np.abs(a - b).max() <= 8
-    assert len(after) < 0.7 * len(before.getvalue())
+def test_a_flip_that_is_no_value_is_refused():
+    with pytest.raises(ValueError, match="flips: 0.25 is none of 0, 0.1"):
+        two(flips=0.25)
+    with pytest.raises(ValueError, match="flips: 'third' is none of first, second"):
+        two(flips={"third": 0.1})
 
 
 @pytest.mark.parametrize("wrong, message", [
@@ -157,8 +167,7 @@ def test_a_frame_keeps_its_rare_colours():
     (dict(eps=[0.0, 0.2, 0.4, 0.6, 0.8], net=list("abcdef")), "30 frames"),
 ], ids=["none", "three", "empty", "twice", "too many", "too many pairs"])
 def test_bad_values_raise_one_clear_error_before_anything_is_drawn(wrong, message):
-    given = dict(eps=[0.0]) | wrong
-    values = {name: value for name, value in given.items() if value is not None}
+    values = {name: value for name, value in (dict(eps=[0.0]) | wrong).items() if value is not None}
 
     def never(**_):
         raise AssertionError("drawn in vain")
@@ -167,29 +176,31 @@ def test_bad_values_raise_one_clear_error_before_anything_is_drawn(wrong, messag
 
 
 def test_too_heavy_frames_are_refused():
-    def heavy(eps):
-        fig = plt.figure(figsize=(10, 10))
-        fig.figimage(np.random.default_rng(0).random((1200, 1200)))
-        return fig
-    with pytest.raises(ValueError, match="weigh .* bytes; at most 1,200,000"):
-        one(draw=heavy, eps=[0.0, 1.0])
+    noise = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="weigh .* bytes compressed; at most 300,000"):
+        one(draw=lambda eps: Words(noise.bytes(100_000).hex()))
+
+
+def test_pictures_of_the_course_are_frames(batch):
+    shown = widgets.explore(lambda eps: plots.grid([plots.image((batch[0][0, :1] + eps).clamp(0, 1), f"eps {eps:g}")]),
+                            alt=lambda eps: f"An image at {eps:g}.", caption="Brighter.", eps=[0.0, 0.1, 0.2])
+    assert shown.html.count('aria-label="An image at 0') == 2 and "data:image/png" in stored(shown)[2]
+
+
+def test_the_same_pictures_give_the_same_bytes():
+    assert two(flips=0.1).html == two(flips=0.1).html and question().html == question().html
 
 
 # --- predict --------------------------------------------------------------------------------
 
-def test_nothing_is_answered_before_a_choice():
-    _, choice, replies = question().children
-    assert choice.index is None and replies.selected_index is None
-    assert list(choice.options) == ["yes", "no", "never"]
-
-
-def test_each_option_has_its_own_reply_that_says_first_whether_it_is_right():
-    box = question()
-    asked, choice, replies = box.children
-    plain = [unescape(re.sub(r"<[^>]*>", "", reply.value)) for reply in replies.children]
-    assert plain == ["Right. Count.", "Not quite. Count again: 1 & 2.", "Not quite. Never say never."]
-    assert "Is 1 &lt; 2?" in asked.value
-    assert links(box)[end(choice, "index")] == {end(replies, "selected_index")}
+def test_all_answers_stand_there_for_those_without_a_script():
+    page = Reader(question())
+    assert [text for _, text in page.all("button")] == ["yes", "no", "never", "Show me"]
+    assert [attributes["aria-pressed"] for attributes, _ in page.all("button")[:3]] == ["false"] * 3
+    assert [attributes["class"] for attributes, _ in page.all("li")] == ["lens-right", "lens-wrong", "lens-wrong"]
+    replies = re.sub(r"<[^>]*>", "", re.search(r"<ul.*</ul>", question().html)[0])
+    assert replies == ("yes Right. Count.no Not quite. Count again: 1 &amp; 2.never Not quite. Never.")
+    assert "Is 1 &lt; 2?" in question().html
 
 
 @pytest.mark.parametrize("wrong", [{"answer": "perhaps"}, {"options": {"yes": "Alone."}}, {"options": {}}])
@@ -198,105 +209,46 @@ def test_a_question_needs_options_and_an_answer_among_them(wrong):
         question(**wrong)
 
 
-# --- ipywidgets 7, as on Colab --------------------------------------------------------------
+# --- in a notebook ---------------------------------------------------------------------------
 
-@pytest.fixture
-def without_stack(monkeypatch):
-    monkeypatch.delattr(ipywidgets, "Stack")
-
-
-def test_without_stack_the_kernel_switches_the_frames(without_stack):
-    first, second, shown, _ = two().children
-    assert alt_of(shown.value) == alt(0.4, "b")
-    first.index = 2
-    assert alt_of(shown.value) == alt(0.8, "b")
-    second.index = 0
-    assert alt_of(shown.value) == alt(0.8, "a")
+@pytest.mark.parametrize("make, words", [(one, "Move & <see>."), (question, "Is 1 < 2?")])
+def test_an_output_holds_the_view_and_the_html(make, words):
+    shown = make()
+    data, _ = DisplayFormatter().format(shown)
+    assert data[VIEW]["model_id"] == shown.model_id
+    assert data["text/html"] == shown.html and data["text/plain"] == words
 
 
-def test_without_stack_the_kernel_answers(without_stack):
-    _, choice, reply = question().children
-    assert reply.value == ""
-    choice.index = 1
-    assert "Not quite." in reply.value
-    choice.index = 0
-    assert "Right." in reply.value
+def test_ipywidgets_7_cannot_show_the_view_alone(monkeypatch):
+    """There every widget displays itself, without its HTML, where nothing is said against it."""
+    def displays_itself(self):
+        raise AssertionError("the view alone is shown")
+    monkeypatch.setattr(ipywidgets.Widget, "_ipython_display_", displays_itself, raising=False)
+    data, _ = DisplayFormatter().format(question())
+    assert {VIEW, "text/html"} <= data.keys()
 
 
-# --- in a browser, without a kernel -----------------------------------------------------------
-
-@contextlib.contextmanager
-def page_with(folder, *boxes, **options):
-    """A page in Chromium that holds the widgets' stored state and the book's own script, and nothing else."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("ADVLENS_REQUIRE_BROWSER"):
-            pytest.fail("Chromium is required here and is not installed")
-        pytest.skip("no Chromium: the browser tests need it")
-    from playwright.sync_api import sync_playwright
-
-    snippet = re.sub(r"<script[^>]*src=[^>]*></script>", "", embed_snippet(list(boxes), drop_defaults=False))
-    style = (EMBED.parents[2] / "advlens-widgets.css").read_text()
-    file = folder / "page.html"
-    file.write_text('<!doctype html><meta charset="utf-8"><meta name="viewport" '
-                    f'content="width=device-width"><title>t</title><style>{style}</style>'
-                    f'<body>{snippet}<script src="{EMBED.as_uri()}"></script>')
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(**options)
-        problems = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: request.url.startswith(("file:", "data:", "blob:"))
-                or problems.append(request.url))
-        page.goto(file.as_uri())
-        page.wait_for_selector(".widget-radio, .noUi-handle")
-        yield page
-        assert problems == []
-        browser.close()
+def test_both_homes_run_the_same_file():
+    file = Path(widgets.__file__).with_name("lens.js").read_text()
+    assert one()._esm == file
+    assert lens.classic(file).replace("(() => {\n", "", 1).startswith(file.partition("export default")[0])
 
 
-def visible(page):
-    return page.eval_on_selector_all(".advlens-frame, .advlens-feedback", """all => all
-        .filter(e => e.getBoundingClientRect().width > 0).map(e => e.alt ?? e.innerText)""")
+def test_an_unknown_name_is_an_error():
+    with pytest.raises(AttributeError, match="no attribute 'labs'"):
+        widgets.labs
 
 
-def test_keyboard_and_mouse_move_the_frames(tmp_path):
-    with page_with(tmp_path, two(), viewport={"width": 700, "height": 900}) as page:
-        assert visible(page) == [alt(0.4, "b")]
-        first, second = page.locator(".noUi-handle").all()
-        first.focus()
-        page.keyboard.press("ArrowRight")
-        assert visible(page) == [alt(0.8, "b")]
-        second.focus()
-        page.keyboard.press("ArrowLeft")
-        assert visible(page) == [alt(0.8, "a")]
-        box = first.bounding_box()
-        page.mouse.move(box["x"] + 5, box["y"] + 5)
-        page.mouse.down()
-        page.mouse.move(box["x"] - 600, box["y"] + 5, steps=4)
-        page.mouse.up()
-        assert visible(page) == [alt(0.0, "a")]
+# --- the site's copy of the script ------------------------------------------------------------
+
+def test_a_module_becomes_a_script_that_mounts():
+    assert lens.classic("const a = 1;\nexport default { render, mount };\n") == (
+        "(() => {\nconst a = 1;\n({ render, mount }).mount(document);\n})();\n")
 
 
-def test_touch_answers_and_nothing_scrolls_sideways_on_a_phone(tmp_path):
-    long = "a long answer with many words, which has to wrap on the narrow screen of a telephone"
-    asked = question(options={"yes": "Count.", long: "No."})
-    with page_with(tmp_path, one(), asked, viewport={"width": 390, "height": 800}, has_touch=True) as page:
-        assert visible(page) == [alt(0.4)]
-        page.locator("input[type=radio]").nth(1).tap()
-        assert visible(page)[1:] == ["Not quite. No."]
-        page.locator("input[type=radio]").nth(0).tap()
-        assert visible(page)[1:] == ["Right. Count."]
-        track = page.locator(".noUi-base").bounding_box()
-        page.touchscreen.tap(track["x"] + track["width"] - 2, track["y"] + track["height"] / 2)
-        assert visible(page)[0] == alt(0.8)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_print_keeps_the_frame_and_hides_what_only_moves(tmp_path):
-    with page_with(tmp_path, one(), question()) as page:
-        page.locator("input[type=radio]").first.click()
-        page.emulate_media(media="print")
-        assert visible(page) == [alt(0.4)]
-        assert page.locator(".widget-slider").is_hidden()
-        assert page.locator(".advlens-question").is_visible() and page.locator(".widget-radio").is_visible()
+@pytest.mark.parametrize("module, says", [("import x from 'y';\nexport default { mount };\n", "cannot import"),
+                                          ("export default { mount };\nlate();\n", "ends with"),
+                                          ("export const mount = 1;\n", "ends with")])
+def test_a_module_that_cannot_be_a_script_is_refused(module, says):
+    with pytest.raises(ValueError, match=says):
+        lens.classic(module)
