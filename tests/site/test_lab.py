@@ -38,7 +38,8 @@ def folder(tmp_path_factory) -> Path:
     shutil.copy(course / "lab.css", static)
     shutil.copy(ROOT / "book" / "_static" / "advlens.css", static)
     made = {"full": labs.page("digits", "shapes"), "small": labs.lab(data="digits"),
-            "walk": labs.lab(attack="pgd", data="digits", index=3), "ddn": labs.lab(attack="ddn", data="digits", index=3)}
+            "walk": labs.lab(attack="pgd", data="digits", index=3),
+            "ddn": labs.lab(attack="ddn", data="digits", index=3)}
     # Drawings are read by the networks of MNIST, whose weights are in the repository; its images are not.
     made["drawing"] = made["full"].html.replace("digits", "mnist")
     for name, lab in made.items():
@@ -225,6 +226,15 @@ def test_a_digit_drawn_with_a_finger_is_read(browser, base):
     mass = sum(image)
     assert abs(sum(v * (i // 28) for i, v in enumerate(image)) / mass - 13.5) < 0.6
     assert abs(sum(v * (i % 28) for i, v in enumerate(image)) / mass - 13.5) < 0.6
+    context.close()
+
+
+def test_a_finger_that_scrolls_past_the_image_draws_nothing(browser, base):
+    context = browser.new_context(viewport={"width": 375, "height": 812}, has_touch=True, is_mobile=True)
+    lab = Lab(context.new_page()).open(f"{base}/full.html")
+    before = lab.pixels("original")
+    touch(lab.page, along(lab.page.locator(".lens-lab-live .lens-lab-pad").bounding_box(), [(.5, .8), (.5, .2)]))
+    assert lab.rested().pixels("original") == before and lab.page.evaluate("scrollY") > 0
     context.close()
 
 

@@ -15,10 +15,6 @@ const LINK_PAUSE = 500;     // ms: Safari allows 100 changes of the address in 3
 const IDLE = 350;           // ms without a change, after which the smallest epsilon is looked for
 const CHALLENGE = 0.05;
 const UNITS = { linf: "the most a pixel may change", l2: "the length of the whole change" };
-const HINTS = {
-  fgsm: "One step: every pixel moves by ε, up or down.", fgm: "One step of length ε along the gradient.",
-  pgd: "Many small steps, kept within ε.", ddn: "Looks for the shortest change; ε is what it finds.",
-};
 
 /* --- who computes ------------------------------------------------------------------------------ */
 
@@ -217,9 +213,10 @@ function paintNoise(canvas, d, shape, limit, [up, down]) {
       data.data.set(d[i] > 0 ? up : down, 4 * i);
       data.data[4 * i + 3] = Math.min(255, Math.round(255 * Math.abs(d[i]) / limit));
     } else {
-      const largest = Math.max(Math.abs(d[i]), Math.abs(d[n + i]), Math.abs(d[2 * n + i])) || 1;
+      const largest = Math.max(Math.abs(d[i]), Math.abs(d[n + i]), Math.abs(d[2 * n + i]));
+      if (!largest) continue;
       for (let c = 0; c < 3; c++) data.data[4 * i + c] = 127.5 * (1 + d[c * n + i] / largest);
-      data.data[4 * i + 3] = Math.min(255, Math.round(255 * largest / limit)) * (largest < 1 || limit >= 1);
+      data.data[4 * i + 3] = Math.min(255, Math.round(255 * largest / limit));
     }
   }
   context.putImageData(data, 0, 0);
@@ -296,6 +293,9 @@ function start(root, backendFor, { page = null } = {}) {
   function refresh() {
     sync();
     compute();
+    address();
+  }
+  function address() {
     if (page && spec.full) later("link", LINK_PAUSE, () => history.replaceState(null, "", "#" + toLink(state)));
   }
 
@@ -317,12 +317,13 @@ function start(root, backendFor, { page = null } = {}) {
     if (state.attack !== "ddn") $("eps-value").textContent = short(state.eps);
     $("far").textContent = short(far);
     $("unit").textContent = state.attack === "ddn" ? "found: the length" : UNITS[state.norm];
-    if ($("about")) $("about").textContent = HINTS[state.attack];
+    if ($("about")) $("about").textContent = spec.hints[state.attack];
     if ($("walk")) $("walk").hidden = !walks();
     if ($("open") && page) Object.assign($("open"), { hidden: false, href: `${page.root}book/lab.html#${toLink(state)}` });
     root.classList.toggle("lens-lab-drawing", Boolean(state.drawing));
     root.classList.toggle("lens-lab-empty", state.image === null && !(state.drawing && state.drawing.pixels.some((v) => v)));
     root.classList.toggle("lens-lab-drawable", g.shape[0] === 1);
+    $("pad-foot").textContent = state.drawing || g.shape[0] !== 1 ? "" : "draw your own: the pencil";
     if (spec.full) syncSettings(g);
     mark();
   }
@@ -407,7 +408,7 @@ function start(root, backendFor, { page = null } = {}) {
 
   /* What stands in a network's row: {x, seen, p, clean}; null where it is not known yet. */
   async function point(net) {
-    const from = results[main()] && (state.source || !results[net]) ? results[main()] : results[net];
+    const from = results[state.source || net];
     if (!from) return null;
     const { of, x, response, token } = from, own = net === main() || !state.source;
     const step = state.step === null || !walks() ? null : Math.min(state.step, response.walk.length - 1);
@@ -415,12 +416,12 @@ function start(root, backendFor, { page = null } = {}) {
     const known = { x: at, original: x, label: truth(of), walk: own ? response.walk : null };
     if (own && step === null) return { ...known, seen: response.seen, p: response.attacked.probabilities, clean: response.clean.probabilities };
     if (own && of.jpeg === null) return { ...known, seen: at, p: response.walk[step].probabilities, clean: response.clean.probabilities };
-    const clean = own ? response.clean : (await asked1(net, of, x));
+    const clean = own ? response.clean : (await cleanOf(net, of, x));
     const said = await judge(net, of, at, `${token} ${step}`);
     return clean && said && { ...known, seen: said.seen, p: said.attacked.probabilities, clean: clean.probabilities };
   }
   const cleans = new Map();
-  async function asked1(net, s, x) {
+  async function cleanOf(net, s, x) {
     const key = `${net} ${s.data} ${s.image} ${s.drawing && packed(s.drawing.pixels)} ${s.jpeg}`;
     if (!cleans.has(key)) {
       const said = await backends[net].run(request(s, net, x, { attack: "none" })).catch(quietly);
@@ -563,7 +564,14 @@ function start(root, backendFor, { page = null } = {}) {
 
   const actions = {
     eps: (input) => change("eps", { eps: +input.value, step: walks() && state.step === 0 ? 0 : null }),
-    step: (input) => { const before = state; state = { ...state, step: +input.value }; if (changed.key !== "step") { past.push(before); changed = { key: "step", at: 0 }; } sync(); showAll(); },
+    step: (input) => {                                 // the walk is known: nothing to compute
+      if (changed.key !== "step") past = [...past, state];
+      changed = { key: "step", at: 0 };
+      state = { ...state, step: +input.value };
+      sync();
+      showAll();
+      address();
+    },
     steps: (input) => change("steps", { steps: +input.value }),
     target: (input) => change("target", { target: input.value === "" ? null : +input.value }),
     source: (input) => change("source", { source: input.value }),
@@ -640,6 +648,7 @@ function start(root, backendFor, { page = null } = {}) {
   }
   pad.addEventListener("pointerdown", (event) => {
     if (group().shape[0] !== 1 || event.button > 0) return;
+    if (event.pointerType === "touch" && !state.drawing) return;   // a finger that scrolls past does not draw
     event.preventDefault();
     pad.setPointerCapture(event.pointerId);
     stroke = [where(event)];

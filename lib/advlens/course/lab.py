@@ -109,7 +109,7 @@ def _widget(groups: list[Group], attack: str | Sequence[str], *, eps: float | No
              "step": 0 if before else None}
     spec = {"full": full, "start": start, "attacks": {k: ATTACKS[k] for k in names},
             "nets": {net: NETS[net] for group in groups for net in group.nets}, "ddn": DDN_STEPS,
-            "groups": {group.images.name: _described(group) for group in groups}}
+            "hints": lab_form.HINTS, "groups": {group.images.name: _described(group) for group in groups}}
     return Lab(spec, _html(spec, groups[0]))
 
 
