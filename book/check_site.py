@@ -26,7 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ERRORS = re.compile(r"Traceback \(most recent call last\)|\w*Error: |CellExecutionError")
 EMPTY = 300  # characters of text; the shortest real page has several times as many
 VIEW = "application/vnd.jupyter.widget-view+json"
-STATE = "application/vnd.jupyter.widget-state+json"
+WIDGET = re.compile(r'\bdata-lens="(\w+)"')  # names the script that moves it
+FRAME = '<div class="lens-frame">'
+NAME = re.compile(r'\saria-label="[^"]+"')
 # Elements that never have an end tag.
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
@@ -38,10 +40,12 @@ class Page(HTMLParser):
         super().__init__()
         self.text, self.outputs = [], []          # inside the article; inside its cell outputs
         self.images, self.links = [], []
+        self.widgets, self.scripts = [], []       # the names of the widgets' scripts; the addresses of the page's
+        self.stored = []                          # what a widget keeps for later, as JSON
         self.count = Counter()
-        self.state = ""                           # of the widgets, as JSON
         self._open: list[tuple[str, str]] = []    # (tag, what it is)
-        self.feed(file.read_text(encoding="utf-8"))
+        self.html = file.read_text(encoding="utf-8")
+        self.feed(self.html)
 
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
@@ -52,18 +56,23 @@ class Page(HTMLParser):
         elif "cell_output" in classes:
             what = "output"
         elif tag == "script":
-            what = given.get("type") or "script"
-            self.count["widgets"] += what == VIEW
+            what = "stored" if given.get("type") == "application/json" and self._inside("explore") else "script"
+            self.scripts.append(given.get("src") or "")
         elif tag == "style":
             what = "script"
+        elif given.get("data-lens"):
+            what = "explore" if "lens-explore" in classes else ""
+            self.widgets.append(given["data-lens"])
         elif "system-message" in classes or "problematic" in classes:
             self.count["messages"] += 1
         elif tag == "figure":
             self.count["figures"] += self._inside("article")
         elif tag == "img" and self._inside("article"):
-            self.images.append(given)
+            self.images.append({**given, "named": self._inside("named")})
         elif tag == "a" and given.get("href") and self._inside("article"):
             self.links.append(given["href"])
+        elif (given.get("aria-label") or "").strip() and self._inside("article"):
+            what = "named"
         if tag not in VOID:
             self._open.append((tag, what))
 
@@ -73,9 +82,9 @@ class Page(HTMLParser):
                 break
 
     def handle_data(self, text):
-        if self._inside(STATE):
-            self.state += text
-        elif self._inside("article") and not any(what in ("script", VIEW) for _, what in self._open):
+        if self._inside("stored"):
+            self.stored.append(text)
+        elif self._inside("article") and not self._inside("script"):
             self.text.append(text)
             if self._inside("output"):
                 self.outputs.append(text)
@@ -110,7 +119,7 @@ def check_page(site: Path, name: str, counts: Counter) -> list[str]:
     page = Page(file)
     text = " ".join("".join(page.text).split())
     counts.update({"pages": 1, "figures": page.count["figures"], "images": len(page.images),
-                   "widgets": page.count["widgets"]})
+                   "widgets": len(page.widgets)})
     wrong = []
     if len(text) < EMPTY:
         wrong.append(f"empty page: {len(text)} characters of text")
@@ -124,11 +133,7 @@ def check_page(site: Path, name: str, counts: Counter) -> list[str]:
         counts["alternative texts"] += bool((image.get("alt") or "").strip())
     for link in page.links:
         wrong += check_link(file, link)
-    if page.state:
-        frames = re.findall(r"<img[^>]*>", "".join(map(str, strings(json.loads(page.state)))))
-        counts["frames"] += len(frames)
-        if blank := sum(not re.search(r'alt="[^"]+"', frame) for frame in frames):
-            wrong.append(f"{blank} frames of widgets have no alternative text")
+    wrong += check_widgets(file, page, counts)
     return [f"{name}: {message}" for message in wrong]
 
 
@@ -140,7 +145,8 @@ def check_notebook(source: Path, page: Page) -> list[str]:
     shown = [c for c in cells if not {"remove-cell", "remove-output"} & set(c["metadata"].get("tags", []))]
     outputs = [o for c in shown for o in c["outputs"]]
     figures = sum("figure" in c["metadata"].get("mystnb", {}) for c in shown)
-    widgets = sum(VIEW in o.get("data", {}) for o in outputs)
+    html = ["".join(o.get("data", {}).get("text/html", "")) for o in outputs]
+    widgets = sum(len(WIDGET.findall(text)) for text in html)
     wrong = []
     if cells and not outputs:
         wrong.append(f"{len(cells)} code cells and not one output: run the notebook")
@@ -148,10 +154,26 @@ def check_notebook(source: Path, page: Page) -> list[str]:
         wrong.append("a stored output is an error")
     if page.count["figures"] < figures:
         wrong.append(f"{figures} cells draw a figure, {page.count['figures']} figures are shown")
-    if page.count["widgets"] < widgets:
-        wrong.append(f"{widgets} widgets are stored, {page.count['widgets']} are shown")
-    if widgets and not page.state:
-        wrong.append("widgets without their state")
+    if len(page.widgets) < widgets:
+        wrong.append(f"{widgets} widgets are stored, {len(page.widgets)} are shown")
+    if any(VIEW in o.get("data", {}) for o in outputs):
+        wrong.append("a widget is stored with its view, which needs a kernel: `make run` leaves it out")
+    return wrong
+
+
+def check_widgets(file: Path, page: Page, counts: Counter) -> list[str]:
+    """Each widget needs its script, and each of its frames says in words what it shows."""
+    wrong = []
+    for name in sorted(set(page.widgets)):
+        sources = [source for source in page.scripts if source.partition("?")[0].endswith(f"/{name}.js")]
+        if not sources or not (file.parent / sources[0].partition("?")[0]).is_file():
+            wrong.append(f"a widget needs {name}.js, which the page does not load")
+    # Those that stand in the page, each up to where its picture begins, and those that wait.
+    frames = [after[:500] for after in page.html.split(FRAME)[1:]]
+    frames += [frame for stored in page.stored for frame in json.loads(stored) if frame]
+    counts["frames"] += len(frames)
+    if blank := sum(not NAME.search(frame) for frame in frames):
+        wrong.append(f"{blank} frames of widgets have no alternative text")
     return wrong
 
 
@@ -160,7 +182,9 @@ def check_image(file: Path, image: dict) -> list[str]:
     wrong = []
     if not source.startswith("data:") and not (file.parent / unquote(source)).is_file():
         wrong.append(f"image {source}: no such file")
-    # Without a description the builder writes the name of the file.
+    # Without a description the builder writes the name of the file.  What stands around it may speak for it.
+    if not alt and image["named"]:
+        return wrong
     if not alt or alt == source or alt.startswith("../_images"):
         wrong.append(f"image {source[:60]}: no alternative text")
     return wrong
@@ -194,15 +218,6 @@ def check_search(site: Path, names: list[str]) -> list[str]:
                     for page in (pages if isinstance(pages, list) else [pages]))
     known = {name: words[number] for number, name in enumerate(index["docnames"])}
     return [f"{name}: the search knows none of its words" for name in names if not known.get(name)]
-
-
-def strings(value):
-    """All texts inside JSON."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (dict, list)):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from strings(inner)
 
 
 def check(site: Path, toc: Path = ROOT / "_toc.yml") -> tuple[Counter, list[str]]:
