@@ -199,10 +199,7 @@ def grid(panels: Sequence, *, columns: int | None = None, heads: Sequence[str] |
         if rows is not None:
             body.append(f'<div class="lens-rowhead">{_lines(rows[i])}</div>')
         for j, panel in enumerate(row):
-            again = " lens-again" if heads is not None and i else ""
-            head = f'<div class="lens-head{again}">{_lines(heads[j])}</div>' if heads is not None and heads[j] else ""
-            key = f'<div class="lens-key{again}">{panel.key}</div>' if panel is not None and panel.key else ""
-            body.append(_cell(panel, head + key))
+            body.append(_cell(panel, heads[j] if heads is not None else "", first=heads is None or i == 0))
     kind = "lens-grid lens-rowheads" if rows is not None else "lens-grid"
     if flat and any(panel.wide for panel in table[0]):
         kind = "lens-grid lens-flow"
@@ -211,19 +208,23 @@ def grid(panels: Sequence, *, columns: int | None = None, heads: Sequence[str] |
                    lambda: sheet(table, heads, rows, source))
 
 
-def _cell(panel: Panel | None, head: str) -> str:
+def _cell(panel: Panel | None, head: str, first: bool) -> str:
+    """A panel of a row.  The head of a column stands over its first row; below, the style shows it on phones only."""
     if panel is None:
         return '<div class="lens-panel lens-gap"></div>'
-    title = f'<div class="lens-title">{_lines(panel.title)}</div>' if panel.title else ""
-    kind = "" if not panel.wide else " lens-wide" if panel.key or "lens-bars" in panel.html else " lens-wide lens-chart"
-    return f'<div class="lens-panel{kind}">{head}{panel.html}{title}</div>'
+    kind = "" if not panel.wide else " lens-wide" if "lens-bars" in panel.html else " lens-wide lens-chart"
+    again = f' data-head="{escape(head)}"' if head and not first else ""
+    parts = [f'<div class="lens-head">{_lines(head)}</div>' if head and first else "",
+             f'<div class="lens-key{"" if first else " lens-again"}">{panel.key}</div>' if panel.key else "",
+             panel.html, f'<div class="lens-title">{_lines(panel.title)}</div>' if panel.title else ""]
+    return f'<div class="lens-panel{kind}"{again}>{"".join(parts)}</div>'
 
 
 def _shape(table: list[list], heads, rows) -> str:
     """How wide the columns are: on a phone as many as keep their captions readable, else all of them."""
     every = [panel for row in table for panel in row if panel is not None]
     words = [line for panel in every for line in panel.title.split("\n")] + list(heads or [])
-    least = min(max(3.6 if not any(p.photo for p in every) else 5, LETTER * max(map(len, words), default=0)), 6)
+    least = min(max(3.1 if not any(p.photo for p in every) else 5, LETTER * max(map(len, words), default=0)), 6)
     columns = max(map(len, table))
     spaces = [max((row[j].space for row in table if j < len(row) and row[j] is not None), default=1)
               for j in range(columns)]

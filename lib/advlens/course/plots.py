@@ -33,11 +33,12 @@ __all__ = ["GREY", "INK", "LOOKS", "OTHERS", "Panel", "Picture", "RIGHT", "WIDTH
 
 # Inches.  On a phone (312 px) a plot of WIDTH shows its letters at their own size, 10.5 px; one of NARROW larger.
 WIDTH, NARROW = 4.3, 2.85
-INK, GREY, GRID, RIGHT, WRONG = "#222222", "#707070", "#e4e4e4", "#009e72", "#d55e01"
+INK, GREY, GRID, PAPER, RIGHT, WRONG = "#222222", "#707070", "#e4e4e4", "#fefefe", "#009e72", "#d55e01"
 BLUE, ORANGE, GREEN, PINK, AMBER, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 
 # What stands for these colours in a drawing: the page's own, which follow light, dark and paper.
-PALETTE = {INK: "var(--lens-ink,currentColor)", GREY: "var(--lens-muted,#707070)", GRID: "var(--lens-grid,#8884)"} | {
+PALETTE = {INK: "var(--lens-ink,currentColor)", GREY: "var(--lens-muted,#707070)", GRID: "var(--lens-grid,#8884)",
+           PAPER: "var(--lens-paper,transparent)"} | {
     shown.lower(): f"var(--lens-{name},{shown.lower()})"
     for name, shown in {"right": RIGHT, "wrong": WRONG, "blue": BLUE, "orange": ORANGE, "green": GREEN, "pink": PINK,
                         "amber": AMBER, "sky": SKY}.items()}
@@ -52,7 +53,8 @@ STYLE = {
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "patch.edgecolor": INK, "hatch.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": GRID,
     "axes.axisbelow": True, "axes.titlelocation": "left",
-    "lines.linewidth": 1.8, "lines.markersize": 5, "legend.frameon": False, "legend.handlelength": 1.8,
+    "lines.linewidth": 1.8, "lines.markersize": 5, "legend.handlelength": 1.8,
+    "legend.facecolor": PAPER, "legend.edgecolor": "none", "legend.framealpha": 0.75, "legend.fancybox": False,
     "image.interpolation": "none", "image.cmap": "gray",
     "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, PINK, AMBER, SKY]),
 }

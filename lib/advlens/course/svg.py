@@ -22,6 +22,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 from PIL import Image
 
+CROWD = 600  # elements: more than these are too many for one drawing, a page holds 6,000
 MOST = 1.4  # CSS pixels for a unit (1/72 in): larger than this no drawing is shown
 _LETTERS = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C", Path.CLOSEPOLY: "Z"}
 _ANCHORS = {0: "start", 0.5: "middle", 1: "end"}
@@ -32,6 +33,7 @@ def svg(figure: Figure, palette: dict[str, str]) -> str:
 
     palette: {"#0072b2": "var(--lens-blue, #0072b2)"}: what is written for which colour; others stay as they are.
     The same figure gives the same text, and ids that hang on its content only.
+    Raises ValueError for hatches, and for more than CROWD elements.
     """
     dpi = figure.dpi
     figure.dpi = 72  # a unit of the drawing is a point, so letters have the size that they are given
@@ -40,6 +42,9 @@ def svg(figure: Figure, palette: dict[str, str]) -> str:
         figure.draw(renderer)
     finally:
         figure.dpi = dpi
+    if len(renderer.elements) > CROWD:
+        raise ValueError(f"the drawing has {len(renderer.elements):,} elements, and a page should hold 6,000 in all: "
+                         "draw a table of values with imshow or plots.heat, and many points with one call of plot")
     return renderer.finished()
 
 
@@ -80,13 +85,14 @@ class _Renderer(RendererBase):
     def draw_markers(self, gc, marker_path, marker_trans, path, transform, rgbFace=None):
         """All markers in one path.  A round one is a line without length and with round ends: 12 bytes each."""
         points = [vertices[-2:] for vertices, _ in path.iter_segments(transform, simplify=False)]
-        if max(marker_path.get_extents(marker_trans).size) > 20 and len(points) == 1:
-            # A collection of one path comes as a marker, too: the band of fill_between.
-            self.draw_path(gc, marker_path, marker_trans + Affine2D().translate(*points[0]), rgbFace)
-            return
         bounds = gc.get_clip_rectangle()
         if bounds is not None:  # a marker at the edge is drawn whole, one outside is not
-            points = [p for p in points if bounds.padded(0.5).contains(*p)]
+            inside = [p for p in points if bounds.padded(0.5).contains(*p)]
+            if len(points) == 1 and not inside:
+                # A collection of one path comes as a marker at the corner of the figure: the band of fill_between.
+                self.draw_path(gc, marker_path, marker_trans + Affine2D().translate(*points[0]), rgbFace)
+                return
+            points = inside
         if not points:
             return
         edge = gc.get_linewidth() and tuple(gc.get_rgb()[:3])
