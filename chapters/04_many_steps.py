@@ -19,7 +19,7 @@
 # %% tags=["remove-input"]
 from advlens.course import plots, records, widgets
 
-widgets.lab(net="lenet", attack="pgd", eps=0.1)
+widgets.lab(net="lenet", attack="pgd")
 
 # %% [markdown]
 # An attack that looks again is called **projected gradient descent**, PGD. It is the attack on which most of the field is built, and a way to fool oneself as well: at the end of this chapter a network without any defence will look robust, and we shall find out why.
@@ -53,7 +53,7 @@ from advlens.course import plots, records, widgets
 
 plots.use_style()
 
-# %% tags=["hide-input", "setup"]
+# %% tags=["hide-input"]
 import warnings
 from functools import partial
 
@@ -93,7 +93,7 @@ widgets.predict(
 
 # %%
 def ray(model, x, y, eps):
-    """Margins along the FGSM ray, (len(eps), N): as they are, and as the tangent promises."""
+    """Margins along the FGSM ray, (len(eps), N): true, and promised."""
     point = x.clone().requires_grad_()
     start = margin(model(point), y)
     gradient = torch.autograd.grad(start.sum(), point)[0]
@@ -141,10 +141,11 @@ def walk_uphill(model, x, y, eps, step_size, steps):
     point = x
     for _ in range(steps):
         here = point.clone().requires_grad_()
-        g = torch.autograd.grad(log_odds(model(here), y).sum(), here)[0]  # look
-        point = point + step_size * g.sign()                              # step
-        point = x + (point - x).clamp(-eps, eps)                          # back into the budget
-        point = point.clamp(0, 1)                                         # back into the image
+        loss = log_odds(model(here), y).sum()
+        g = torch.autograd.grad(loss, here)[0]    # look
+        point = point + step_size * g.sign()      # step
+        point = x + (point - x).clamp(-eps, eps)  # back into the budget
+        point = point.clamp(0, 1)                 # back into the image
     return point
 
 # %% tags=["hide-input"]
@@ -281,10 +282,10 @@ widgets.explore(draw_plane, alt=say_plane, ball={"square (maximum norm)": "linf"
 #
 # An attack should therefore remember the best point it has met. The library's does, for each image on its own. Its loop, where `_query` asks the network for loss, answer and gradient, and `_step` is the step with both fences behind it:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input", "hide-output"]
 records.listing(attacks.gradient._ascend)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input", "hide-output"]
 records.listing(attacks.gradient._step)
 
 # %% [markdown]
@@ -346,7 +347,7 @@ records.say("{{cite}}`belaustegui2022` walks forty steps of 2/255 at every budge
             reach=40 * 2 / 255, lenet=far["lenet"], bio=far["hebbian_bio"], bp=far["hebbian_bp"], n=schedule["lenet"]["2/255"]["0.1"]["n"],
             holds=max(far.values()) < 0.02)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "covered"]
 records.quote("04-schedule")
 
 # %% [markdown]
@@ -440,7 +441,8 @@ widgets.predict(
 # %%
 many = mnist[:500]
 axis = [0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3]
-pgd = partial(attacks.pgd, steps=20, first_success=True, generator=torch.Generator().manual_seed(0))
+seed = torch.Generator().manual_seed(0)
+pgd = partial(attacks.pgd, steps=20, first_success=True, generator=seed)
 curve = partial(evaluation.robust_curve, lenet, many.images, many.labels, eps=axis)
 live = {"fgsm": curve(attacks.fgsm), "bim": curve(attacks.bim), "pgd": curve(pgd)}
 
@@ -559,8 +561,12 @@ records.say("Beyond a gap of {first:.0f}, $p_y$ is rounded to one and the pull *
 # Must the cross-entropy be given up? Write $m$ for the **log-odds** against the true class,
 #
 # $$
-# m \;=\; \log \sum_{k \neq y} e^{z_k} \;-\; z_y ,
-# \qquad\text{so that}\qquad
+# m \;=\; \log \sum_{k \neq y} e^{z_k} \;-\; z_y .
+# $$
+#
+# Then
+#
+# $$
 # \mathcal L \;=\; -\log p_y \;=\; \log\bigl(1 + e^{m}\bigr),
 # \qquad
 # \nabla \mathcal L \;=\; (1 - p_y)\, \nabla m .
@@ -633,11 +639,11 @@ records.quote("04-confident")
 #
 # ## Any class you like
 #
-# So far any wrong answer would do. A {term}`targeted` attack wants one particular class $t$: it makes the loss towards $t$ *small*. In the library that is `targeted=True`, with the targets in the place of the labels, and the same loop with one sign changed. Here is one image of each class, towards each other class.
+# So far any wrong answer would do. A {term}`targeted attack` wants one particular class $t$: it makes the loss towards $t$ *small*. In the library that is `targeted=True`, with the targets in the place of the labels, and the same loop with one sign changed. Here is one image of each class, towards each other class.
 
 # %%
 firsts = torch.stack([(y == k).nonzero()[0, 0] for k in range(10)])
-sources = x[firsts].repeat_interleave(10, 0)  # (100, C, H, W): each image ten times, a row of the grid
+sources = x[firsts].repeat_interleave(10, 0)  # (100, C, H, W): rows of the grid
 targets = torch.arange(10).repeat(10)
 seed = torch.Generator().manual_seed(0)
 aimed = attacks.pgd(lenet, sources, targets, eps=0.1, targeted=True, generator=seed)
@@ -698,8 +704,19 @@ records.say("Accuracy on the same {n} test images of each data set, one training
 # %% tags=["remove-input"]
 records.quote("04-honest")
 
+# %% tags=["remove-input"]
+trained = {name: records.read(f"02-seeds-{name}")["values"] for name in ("lenet", "fully_connected")}
+spread = {name: sorted(found["over seeds"]["strongest"]["values"]) for name, found in trained.items()}
+clean = sorted(trained["lenet"]["over seeds"]["test accuracy"]["values"])
+records.say("How much does *one training* tell? LeNet, trained anew from each of {n} seeds, keeps {all} of {images:,} images under the strongest attack at eps = {eps}, "
+            "while the clean accuracies all lie between {low:.1%} and {high:.1%}. The fully connected network, at eps = {other}: {rest}. "
+            "So a difference of ten points between two single LeNets would say nothing about how they were made.",
+            n=len(spread["lenet"]), all=", ".join(f"{value:.1%}" for value in spread["lenet"]), images=1000, eps=trained["lenet"]["eps"],
+            low=clean[0], high=clean[-1], other=trained["fully_connected"]["eps"], rest=", ".join(f"{value:.1%}" for value in spread["fully_connected"]),
+            holds=spread["lenet"][-1] - spread["lenet"][0] > 0.1)
+
 # %% [markdown]
-# **What was shown.** Five networks, none of them trained to withstand anything, lose most of their accuracy at the budgets of the table. What the strongest attack leaves is an *upper* bound on robustness: a better attack can lower it, none can raise it. How a *kind* of network compares with another kind is not shown by one training of each; chapter 02 has five of some.
+# **What was shown.** Five networks, none of them trained to withstand anything, lose most of their accuracy at the budgets of the table. What the strongest attack leaves is an *upper* bound on robustness: a better attack can lower it, none can raise it. How a *kind* of network compares with another kind is not shown by one training of each.
 #
 # What remains open: whether these attacks miss images that a still better one would fell, and how networks fare that were trained against them.
 
@@ -737,7 +754,7 @@ records.claims([
 #
 # ## Where the numbers come from
 #
-# Sentences and figures without a provenance line are computed live, on the data named under each figure. The records `04-curves`, `04-schedule`, `04-knobs`, `04-starts`, `04-confident` and `04-honest` are always about real data; `advlens record 04-curves` measures the first again, and likewise the others. The networks are the course's checkpoints, whose cards tell how they were trained.
+# Sentences and figures without a provenance line are computed live, on the data named under each figure. The records `04-curves`, `04-schedule`, `04-knobs`, `04-starts`, `04-confident`, `04-honest`, `02-seeds-lenet` and `02-seeds-fully_connected` are always about real data; `advlens record 04-curves` measures the first again, and likewise the others. The networks are the course's checkpoints, whose cards tell how they were trained.
 #
 # ## References
 #
