@@ -83,7 +83,7 @@ def weights(net: str, trained_on: str) -> str:
 
 def images(name: str) -> str:
     """The script of an embedded test set: of each class the first image that all networks of the lab get right."""
-    test = data.load(name, "test")
+    test = data.load(name, "test")[:100]  # they hold every class several times
     right = test.labels >= 0
     for net in NETS:
         for trained_on in zoo.NETWORKS[net][1:]:
