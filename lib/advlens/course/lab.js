@@ -712,6 +712,8 @@ function render({ model, el }) {
   const root = el.querySelector(".lens-lab");
   root.children[0].hidden = true;
   root.children[1].hidden = false;
+  // JupyterLab takes the arrow keys for itself, unless the element that has the focus says no.
+  for (const control of root.querySelectorAll("input, select, button, summary")) control.setAttribute("data-lm-suppress-shortcuts", "");
   start(root, inPython(model));
 }
 
