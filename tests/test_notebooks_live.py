@@ -28,7 +28,8 @@ asked = widgets.predict("Is 1 < 2?", {"yes": "Count.", "no": "Count again."}, "y
 asked
 """, """
 print("chosen", moved.chosen, asked.chosen)
-moved.chosen = [5]
+if moved.chosen == [3]:
+    moved.chosen = [5]
 """]
 
 

@@ -6,16 +6,12 @@ from urllib.parse import unquote, urljoin
 
 import pytest
 import yaml
-from test_pages import CONTENTS, READY, ROOT, watch
+from test_pages import CONTENTS, ROOT, watch
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 REPOSITORY, BRANCH = CONFIG["repository"]["url"], CONFIG["repository"]["branch"]
 NOTEBOOKS = [name for name in CONTENTS if (ROOT / f"{name}.ipynb").is_file()]
-WITH_WIDGETS = [name for name in NOTEBOOKS if "widget-view+json" in (ROOT / f"{name}.ipynb").read_text()]
-
-VISIBLE = """(box) => [...box.querySelectorAll('.advlens-frame')]
-    .filter((f) => f.offsetParent !== null).map((f) => f.alt)"""
-
+WITH_WIDGETS = [name for name in NOTEBOOKS if "lens-widget" in (ROOT / f"{name}.ipynb").read_text()]
 
 @pytest.fixture
 def page(new_page):
@@ -24,75 +20,45 @@ def page(new_page):
     page.context.close()
 
 
-def tab_stops(page, box) -> list[int]:
-    """Press Tab from just before the widget to just behind it.
-
-    Returns what it met inside: the number of a slider, or -1 for any other control.
-    """
-    box.evaluate("""(box) => {
-        for (const where of ['beforebegin', 'afterend']) box.insertAdjacentHTML(where, '<span tabindex="0">.</span>');
-        box.previousElementSibling.focus(); }""")
-    met = []
-    for _ in range(20):
-        page.keyboard.press("Tab")
-        here = box.evaluate("""(box) => { const e = document.activeElement;
-            return box.contains(e) ? [...box.querySelectorAll('.noUi-handle')].indexOf(e) : null; }""")
-        if here is None:
-            break
-        met.append(here)
-    return met
-
-
 @pytest.mark.parametrize("name", WITH_WIDGETS)
-def test_sliders_and_questions_work(page, address, name):
+def test_pictures_move_and_questions_answer(page, address, name):
+    """What each widget of the book does, by keyboard; test_lens.py has the other ways and what is said."""
     page.goto(f"{address}/{name}.html")
-    page.evaluate(READY)
-    boxes = page.locator(".advlens-explore, .advlens-predict")
-    for box in boxes.all():
-        stops = tab_stops(page, box)
-        if "advlens-predict" in box.get_attribute("class"):
-            assert stops, "the question cannot be reached with Tab"
-            answers_back(box)
-        else:
-            handles = box.locator(".noUi-handle").all()
-            assert handles and set(range(len(handles))) <= set(stops), "a slider cannot be reached with Tab"
-            for handle in handles:
-                slides(page, box, handle)
+    page.locator(".lens-live").first.wait_for()
+    covered = page.locator(".tag_covered, article .covered")
+    for card in page.locator(".lens-predict").all():
+        answers_back(page, card)
+    assert all(part.is_visible() for part in covered.all()), "the questions open all that is covered"
+    for box in page.locator(".lens-explore").all():
+        for part in box.locator(".lens-control").all():
+            moves(page, box, part)
 
 
-def slides(page, box, handle):
+def moves(page, box, part):
     """One arrow key shows another frame, the other arrow brings the first one back."""
-    before = box.evaluate(VISIBLE)
-    assert len(before) == 1 and before[0], f"one frame with an alternative text should be visible, not {before}"
-    at_the_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
-    there, back = ("ArrowLeft", "ArrowRight") if at_the_end else ("ArrowRight", "ArrowLeft")
-    handle.focus()
-    page.keyboard.press(there)
-    after = box.evaluate(VISIBLE)
-    assert len(after) == 1 and after != before, "the arrow key does not change the figure"
-    page.keyboard.press(back)
-    assert box.evaluate(VISIBLE) == before
-    assert handle.get_attribute("aria-label"), "the slider has no name"
-    size = handle.evaluate("""(h) => { h.scrollIntoView({block: 'center', behavior: 'instant'});
-        const s = h.getBoundingClientRect(), x = s.left + s.width / 2, y = s.top + s.height / 2;
-        const mine = (dx, dy) => { const e = document.elementFromPoint(x + dx, y + dy); return !!e && h.contains(e); };
-        return [mine(-21, 0), mine(21, 0), mine(0, -21), mine(0, 21)]; }""")
-    assert all(size), "a finger needs 44 pixels to hold the slider"
+    stage, control = box.locator(".lens-stage"), part.locator("input").first
+    before = stage.inner_html()
+    words = "box => box.querySelector('.lens-stage [aria-label]').ariaLabel"
+    first = box.evaluate(words)
+    control.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("([stage, before]) => stage.innerHTML !== before", arg=[stage.element_handle(), before])
+    assert box.evaluate(words) != first, "two frames that say the same"
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("([stage, before]) => stage.innerHTML === before", arg=[stage.element_handle(), before])
 
 
-def answers_back(box):
+def answers_back(page, card):
     """Nothing is said at first; each answer gets a reply, and exactly one is right."""
-    replies = """(box) => [...box.querySelectorAll('.advlens-feedback')].filter((f) => f.offsetParent !== null)
-        .map((f) => [f.innerText, f.classList.contains('advlens-right')])"""
-    assert box.evaluate(replies) == []
-    options = box.locator("input[type=radio]")
-    met = []
-    for k in range(options.count()):
-        options.nth(k).check()
-        shown = box.evaluate(replies)
-        assert len(shown) == 1, f"answer {k} has {len(shown)} replies"
-        met += shown
-    assert len(met) >= 2 and sum(right for _, right in met) == 1
+    said = card.get_by_role("status")
+    assert said.inner_text() == ""
+    replies = []
+    for button in card.locator(".lens-options button").all():
+        button.focus()
+        page.keyboard.press("Enter")
+        replies.append(said.inner_text())
+    assert len(set(replies)) == len(replies) >= 2
+    assert sum(reply.startswith("Right.") for reply in replies) == 1
 
 
 def test_search_finds_a_word(page, address):
@@ -147,9 +113,9 @@ def test_opens_as_a_file_and_at_a_subpath(new_page, site, subpath, name):
         page = new_page()
         report = watch(page, start)
         page.goto(f"{start}/{name}.html")
-        widgets = page.evaluate(READY)
+        page.wait_for_timeout(500)
         assert report.outside == report.missing == report.errors == []
-        assert page.locator(".advlens-explore, .advlens-predict").count() == widgets
+        assert page.locator(".lens-explore:not(.lens-live), .lens-predict:not(.lens-live)").count() == 0
         page.context.close()
 
 
