@@ -37,8 +37,8 @@ INK, GREY, GRID, PAPER, RIGHT, WRONG = "#222222", "#707070", "#e4e4e4", "#fefefe
 BLUE, ORANGE, GREEN, PINK, AMBER, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 
 # What stands for these colours in a drawing: the page's own, which follow light, dark and paper.
-PALETTE = {INK: "var(--lens-ink,currentColor)", GREY: "var(--lens-muted,#707070)", GRID: "var(--lens-grid,#8884)",
-           PAPER: "var(--lens-paper,transparent)"} | {
+PALETTE = {INK: "var(--lens-ink,currentColor)", GRID: "var(--lens-grid,#8884)", PAPER: "var(--lens-paper,transparent)",
+           GREY: "var(--lens-muted,color-mix(in srgb,currentColor 70%,transparent))"} | {
     shown.lower(): f"var(--lens-{name},{shown.lower()})"
     for name, shown in {"right": RIGHT, "wrong": WRONG, "blue": BLUE, "orange": ORANGE, "green": GREEN, "pink": PINK,
                         "amber": AMBER, "sky": SKY}.items()}
