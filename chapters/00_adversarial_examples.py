@@ -389,19 +389,18 @@ def answer(x1, x2):
 
 def draw_two_pixels(pixel_1, pixel_2):
     square, circle = distances(pixel_1, pixel_2)
-    t = torch.linspace(0, 2 * torch.pi, 121)
+    turn = torch.linspace(0, 2 * torch.pi, 121)
+    corner = torch.tensor([-1.0, 1, 1, -1, -1])
     ax = plots.axes(height=3.3)
-    ax.fill([0, 1, 0], [1, 0, 0], color=plots.GREY, alpha=0.25, label="says dark")
-    ax.plot([0, 1], [1, 0], color=plots.INK, label="boundary")
-    ax.plot(pixel_1 + square * torch.tensor([-1.0, 1, 1, -1, -1]), pixel_2 + square * torch.tensor([-1.0, -1, 1, 1, -1]),
-            color=plots.colour("fgsm"), linestyle="--", label=f"$L_\\infty$: {square:.3f}")
-    ax.plot(pixel_1 + circle * t.cos(), pixel_2 + circle * t.sin(), color=plots.colour("pgd"), label=f"$L_2$: {circle:.3f}")
+    ax.fill([0, 1, 0], [1, 0, 0], color=plots.GREY, alpha=0.25)
+    ax.plot([0, 1], [1, 0], color=plots.INK)
+    ax.plot(pixel_1 + square * corner, pixel_2 + square * corner.roll(-1), color=plots.colour("fgsm"), linestyle="--")
+    ax.plot(pixel_1 + circle * turn.cos(), pixel_2 + circle * turn.sin(), color=plots.colour("pgd"))
     ax.plot(pixel_1, pixel_2, "o", color=plots.INK)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="pixel 1", ylabel="pixel 2", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     ax.grid(False)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    image = torch.tensor([[[pixel_1, pixel_2]]])
-    return plots.grid([plots.image(image, f"the image, says {answer(pixel_1, pixel_2)}"), ax])
+    told = f"says {answer(pixel_1, pixel_2)}\nboundary: L∞ {square:.3f}\nL2 {circle:.3f} away"
+    return plots.grid([plots.image(torch.tensor([[[pixel_1, pixel_2]]]), told), ax])
 
 
 def describe_two_pixels(pixel_1, pixel_2):
@@ -411,7 +410,7 @@ def describe_two_pixels(pixel_1, pixel_2):
 
 # %% tags=["remove-input"]
 widgets.explore(draw_two_pixels, alt=describe_two_pixels, pixel_1=[0.3, 0.45, 0.6, 0.75, 0.9], pixel_2=[0.25, 0.35, 0.5, 0.7, 0.85],
-                caption="A network with two pixels. The dashed square and the circle are the largest L-infinity and L2 balls around the image in which the answer stays the same. Both just touch the diagonal.")
+                caption="A network with two pixels, which says dark in the shaded half. The dashed square and the circle are the largest L-infinity and L2 balls around the image in which the answer stays the same. Both just touch the diagonal.")
 
 # %% [markdown]
 # The square touches the diagonal with its **corner**: the cheapest step in $L_\infty$ moves both pixels by the same amount.
@@ -755,7 +754,7 @@ records.claims([
 # 1. **Warm-up.** With a pencil: FGSM on another image of four pixels, and the smallest $\varepsilon$ that changes the answer.
 # 2. **Code.** Write `sizes(x, adversarial)`, which measures each perturbation of a batch in $L_\infty$, $L_2$ and $L_0$.
 # 3. **Measurement.** Noise is weaker than an attack. How many times larger must it be to do the same harm?
-# 4. **Transfer.** Fool a network without any calculation: find a shift of the image that no norm calls small.
+# 4. **Break it.** Shift the image by a pixel, without any calculation. What does the norm say, and what does the network?
 # 5. **Think.** Three short stories of an attack. Name the threat model of each.
 #
 # [Exercises for this chapter](../exercises/student/00_adversarial_examples.ipynb)

@@ -103,7 +103,7 @@ show(mnist_test.sample(50, seed=0))
 # ### How it was made
 #
 # The digits were scanned from forms for the American standards institute NIST, in two campaigns.
-# Employees of the census bureau filled in one set of forms; students filled in the other, and wrote less neatly.
+# Employees of the census bureau filled in one set of forms; students filled in the other, and are said to have written less neatly.
 # NIST had kept one campaign for training and the other for testing, which is a trap: a network learns one kind of writer and is judged on another.
 # The makers of MNIST *mixed* the two in both splits; that is the M in the name. They shrank each digit into a box of 20 by 20 pixels and put it into an image of 28 by 28, with its centre of mass in the middle.
 #
@@ -187,7 +187,7 @@ records.verdict("58,527 of the 60,000 training digits are by 500 students, the r
                 reported="58,527 training digits by 500 students",
                 measured=f"{train['students']['digits']:,} training digits by {train['students']['writers']} students, {train['employees']['digits']:,} by {train['employees']['writers']} employees",
                 verdict="differs", why="Counted in the writers that Yadav and Bottou (2019) found for every digit. The makers (LeCun and others, 1998) give 58,527 as the size of the students' whole collection, by 500 writers, "
-                                       "and say that half of the training digits come from it.")
+                                       "the first 250 of whom went into the training set.")
 
 # %% [markdown]
 # ## CIFAR-10: sixty thousand small photographs
@@ -195,14 +195,14 @@ records.verdict("58,527 of the 60,000 training digits are by 500 students, the r
 # The second set is harder. CIFAR-10 {cite}`krizhevsky2009` holds colour photographs of 32 by 32 pixels from ten classes, in alphabetical order from airplane to truck.
 # Its images come from a collection of eighty million tiny pictures {cite}`torralba2008` that a program had gathered from the web; students looked at the candidates and kept those that show one clear object of the class.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A grid of fifty small colour images, each with the name of its class above."}, "figure": {"caption": "The first fifty training images of CIFAR-10, in its own order. The frog at the start will be attacked in chapter 03.", "name": "fig-01-cifar-train"}}
-show(cifar_train[:50])
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A grid of forty small colour images, each with the name of its class above."}, "figure": {"caption": "The first forty training images of CIFAR-10, in its own order. The frog at the start will be attacked in chapter 03.", "name": "fig-01-cifar-train"}}
+show(cifar_train[:40])
 
 # %% [markdown]
 # No box and no centring here: a bird may sit anywhere, in any pose, before any background. Cover the labels and guess a few. You will not always be sure, and neither will the networks.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A grid of fifty small colour images drawn at random from the test images, each with the name of its class above."}, "figure": {"caption": "Fifty test images, drawn at random (seed 0). Our copy keeps the test images in an order of its own, so an index such as test[2] names another image here than in CIFAR-10.", "name": "fig-01-cifar-test"}}
-show(cifar_test.sample(50, seed=0))
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A grid of forty small colour images drawn at random from the test images, each with the name of its class above."}, "figure": {"caption": "Forty test images, drawn at random (seed 0). Our copy keeps the test images in an order of its own, so an index such as test[2] names another image here than in CIFAR-10.", "name": "fig-01-cifar-test"}}
+show(cifar_test.sample(40, seed=0))
 
 # %% [markdown]
 # ### How many of each?
@@ -472,13 +472,13 @@ records.say("Half of the values moved by at most **{median:.0f} levels**; the ro
 
 # %% [markdown]
 # :::{container} covered
-# Measured in $L_\infty$, saving an image as an ordinary JPEG is a *larger* change than any that the next chapters allow an attack on colour images. Yet you can look at the figures above for as long as you like and will not find it.
+# Measured in $L_\infty$, saving an image as an ordinary JPEG is a *larger* change than the usual budget of an attack, in every one of these images. Look at the colour figures above once more: can you find it?
 # The size of a change is one thing and its direction another, as in [chapter 00](00_adversarial_examples).
 # :::
 #
 # ### What do the networks make of it?
 #
-# We took the 4,000 images in three versions: without loss, as the copy, and moved by as much as JPEG moved them, value by value, but each up or down by the throw of a coin. Two networks named each version as it is, and under FGSM.
+# We took the 4,000 images in three versions: as the original, as the copy, and moved by as much as JPEG moved them, value by value, but each up or down by the throw of a coin. Two networks named each version as it is, and under FGSM.
 # Both were trained on the copy, these images among them, so nothing here is a test accuracy. It is a comparison of versions.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two plots, one for each network: accuracy against epsilon for the three versions of the images. All three start close together and fall; under attack the lossless images lie above the two others."}, "figure": {"caption": "Accuracy of two networks on three versions of the same 4,000 images, as they are (epsilon 0) and under FGSM. The networks saw the copy of these images in training.", "name": "fig-01-copy-attacked"}}
@@ -499,13 +499,13 @@ for net, at in versions.items():
     two = at["2"]
     for_each.append(f"{plots.label(net)} names {at['0']['copy']['value']:.1%} of the copies as they are, {at['0']['lossless']['value']:.1%} of the lossless images and {at['0']['coins']['value']:.1%} of those moved by coins. "
                     f"Under FGSM with two levels {two['copy']['value']:.1%}, {two['lossless']['value']:.1%} and {two['coins']['value']:.1%} are left: "
-                    f"{two['paired']['only_a']} images withstand without loss and fall as a copy, {two['paired']['only_b']} the other way round, a difference of {100 * two['paired']['difference']:.1f} percentage points "
+                    f"{two['paired']['only_a']} images withstand as the original and fall as a copy, {two['paired']['only_b']} the other way round, a difference of {100 * two['paired']['difference']:.1f} percentage points "
                     f"(95 % interval: {100 * two['paired']['low']:.1f} to {100 * two['paired']['high']:.1f}).")
 records.say("{first} {second}", first=for_each[0], second=for_each[1],
             holds=all(at[level]["paired"]["low"] > 0 for at in versions.values() for level in ("2", "4")))
 
 # %% [markdown]
-# So the change that nobody sees is not one that the networks do not mind: on these images, both withstand FGSM better without it. What an attack achieves depends on the copy, and a number without the copy's name is half a number.
+# So the change that nobody sees is not one that the networks do not mind: on these images, both networks withstand FGSM better on the originals. What an attack achieves depends on the copy, and a number without the copy's name is half a number.
 
 # %% [markdown]
 # If you have the original files, put them where `advlens doctor` tells you, and run this page again: the line under the figures will change, and some digits with it.
@@ -546,7 +546,7 @@ records.claims([
 # - $\varepsilon$ is measured in pixel units: $8/255$ means eight grey levels, for every data set and every network. Normalisation lives inside the network.
 # - MNIST is centred, mostly black, and to a large part solved by templates; CIFAR-10 is none of that.
 # - A budget limits what may change, and not what the image means.
-# - Know your copy. Ours of CIFAR-10 went through JPEG, which moves values further than most attacks do, and it changes what an attack achieves.
+# - Know your copy. Ours of CIFAR-10 went through JPEG, which moves values further than the usual budget, and it changes what an attack achieves.
 #
 # ## What was shown, and what stays open
 #

@@ -92,7 +92,7 @@ fgsm, fgm = attacks.fgsm(lenet, x, y, eps=0.1), attacks.fgm(lenet, x, y, eps=1.5
 changed = torch.cat([fgsm, fgm, one_pixel])
 size = sizes(x.expand_as(changed), changed)
 titles = [
-    f"{name}\nLinf {size['linf'][i]:.2f}, L2 {size['l2'][i]:.2f}, L0 {size['l0'][i]:.0f}"
+    f"{name}\nLinf {size['linf'][i]:.2f}\nL2 {size['l2'][i]:.2f}\nL0 {size['l0'][i]:.0f}"
     for i, name in enumerate(["FGSM", "FGM", "one pixel"])
 ]
 plots.images(changed, titles, columns=3, source=digits.source)
@@ -169,7 +169,7 @@ assert conclusion == "b", "compare your factor with 1 and with 28"
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4. Transfer: an attack without a calculation
+# ## 4. Break it: an attack without a calculation
 #
 # No gradient, no network to look into: shift the digits to the right, and fill with black from the left (`torch.nn.functional.pad(x, (k, -k))` does it). For the same hundred digits, LeNet, and shifts of 1, 2, 3, 4 and 5 pixels, fill in
 #
