@@ -3,8 +3,10 @@
 import copy
 import csv
 import json
+import os
 import re
 import shutil
+import unicodedata
 from pathlib import Path
 
 import jupytext
@@ -15,13 +17,17 @@ pytest.importorskip("nbgrader", reason="the instructor's extra is not installed:
 psutil = pytest.importorskip("psutil")
 
 from advlens.course import checks, grading  # noqa: E402
+from advlens.course.grading import room  # noqa: E402
+from advlens.course.grading.mending import mend  # noqa: E402
+from advlens.course.grading.release import grade_id, machine_graded, points  # noqa: E402
+from advlens.course.grading.submissions import read_notebook  # noqa: E402
+from advlens.course.grading.submissions import submissions as handed_in  # noqa: E402
 
 pytestmark = pytest.mark.timeout(1500)  # a minute or two of work; machines are sometimes very busy
 
 ROOT = Path(__file__).parents[1]
 EXERCISES = ROOT / "exercises"
 MASTERS = sorted(EXERCISES.glob("[0-9][0-9]_*.py"))
-SHEET = "03_one_step"
 each_master = pytest.mark.parametrize("master", MASTERS, ids=lambda p: p.stem)
 
 
@@ -32,11 +38,11 @@ def test_one_sheet_for_each_chapter():
 
 
 @each_master
-def test_a_master_has_three_exercises_two_pictures_and_the_set_up_cell(master):
+def test_a_master_is_a_ladder_with_pictures_and_the_set_up_cell(master):
     notebook = grading.read_master(master)
-    points = grading._points(notebook)
-    assert list(points) == ["code", "measurement", "thought"]
-    assert grading._machine_graded(notebook) == {"code", "measurement"}
+    ladder = ["warmup", "code", "measurement", "transfer", "thought"]
+    assert list(points(notebook)) == ladder
+    assert machine_graded(notebook) == set(ladder[:-1])
     assert notebook.cells[-1].source.count("**Marking guide.**") == 1
     pictures = re.findall(r"!\[([^\]]{30,})\]\(data:image/png;base64,", "".join(c.source for c in notebook.cells))
     assert len(pictures) == 2  # each with an alternative text
@@ -103,141 +109,306 @@ def test_a_student_notebook_runs_to_its_first_open_exercise(master, release):
     assert ran == 2  # set-up, the function to write, its check
 
 
-# --- grading ----------------------------------------------------------------------------
+# --- grading: a small sheet, so that a submission takes seconds ------------------------------
 
-MASTER = grading.read_master(EXERCISES / f"{SHEET}.py")
-SOLUTION = next(c.source for c in MASTER.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "fgsm")
+SHEET = "07_small"
+HEAD = """# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %%
+import torch
+from advlens.course import checks
+"""
 
 
-def answer(**changed):
-    """The master's notebook with other sources of some cells; None takes a cell out."""
-    notebook = copy.deepcopy(MASTER)
-    for cell in notebook.cells:
-        name = cell.metadata.get("nbgrader", {}).get("grade_id", "").replace("-", "_")
-        cell.source = changed.get(name, cell.source)
-    notebook.cells = [c for c in notebook.cells if c.source is not None]
+def cell(name: str, source: str, *, points: int | None = None, locked: bool = False, words: bool = False) -> str:
+    mark = {"grade": points is not None, "grade_id": name, "locked": locked, "schema_version": 3,
+            "solution": not locked, "task": False} | ({"points": points} if points else {})
+    return f"\n# %% {'[markdown] ' * words}nbgrader={json.dumps(mark)}\n{source}\n"
+
+
+MASTER = HEAD + cell("fgsm", """def my_fgsm(model, x, y, eps):
+    ### BEGIN SOLUTION
+    was = model.training
+    model.eval()
+    point = x.clone().requires_grad_()
+    loss = torch.nn.functional.cross_entropy(model(point), y, reduction="sum")
+    gradient, = torch.autograd.grad(loss, point)
+    model.train(was)
+    return (x + eps * gradient.sign()).clamp(0, 1)
+    ### END SOLUTION""") + cell("code-check", "checks.fgsm(my_fgsm)", points=3, locked=True) + cell(
+    "code-hidden", """# When this sheet is graded, your function also meets other networks.
+### BEGIN HIDDEN TESTS
+from advlens import attacks
+model, x = checks.hint.small_net(3, channels=3), checks.hint.small_images(channels=3)
+book = attacks.fgsm(model, x, torch.zeros(8, dtype=int), eps=0.1, loss="naive_ce")
+assert checks.hint.close(my_fgsm(model, x, torch.zeros(8, dtype=int), 0.1), book), "it is not the library's fgsm"
+### END HIDDEN TESTS""", points=2, locked=True) + cell("measurement", """letter = None
+### BEGIN SOLUTION
+letter = "c"
+### END SOLUTION""") + cell("measurement-hidden", """assert letter in ("a", "b", "c")
+### BEGIN HIDDEN TESTS
+assert letter == "c", "compare them once more"
+### END HIDDEN TESTS""", points=4, locked=True) + cell("thought", "# **Model answer.** Because.", points=6, words=True)
+
+SOLUTIONS = {c.metadata.nbgrader.grade_id: c.source for c in jupytext.reads(MASTER, "py:percent").cells
+             if c.metadata.get("nbgrader", {}).get("solution")}
+CODE = SOLUTIONS["fgsm"]
+
+
+@pytest.fixture(scope="module")
+def sheets(tmp_path_factory):
+    """A folder of masters with the small sheet."""
+    folder = tmp_path_factory.mktemp("exercises")
+    (folder / f"{SHEET}.py").write_text(MASTER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(sheets, tmp_path_factory):
+    """The small sheet as students get it."""
+    path, = grading.make_students(sheets, tmp_path_factory.mktemp("small"))
+    return nbformat.read(path, 4)
+
+
+def answered(release, **changed):
+    """The release with the right answers, but for those named."""
+    notebook = copy.deepcopy(release)
+    for one in notebook.cells:
+        name = grade_id(one)
+        one.source = (SOLUTIONS | {"thought": "My own words."} | changed).get(name, one.source)
     return notebook
 
 
-def hand_in(folder: Path, name: str, notebook) -> None:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, path)
+def twisted(release):
+    """Right answers; but cells copied, split, edited, deleted, of another kind, and with other metadata."""
+    notebook = answered(release, thought="First half.")
+    named = {grade_id(c): c for c in notebook.cells}
+    first, second = CODE.split("    loss =")
+    half = copy.deepcopy(named["fgsm"])
+    half.source, half.id = first.replace("def my_fgsm", "def my_first"), "half"
+    notebook.cells.insert(1, half)
+    named["code-check"].source = "print('ok  everything')"
+    named["code-check"].metadata.nbgrader.points = 198
+    named["measurement"].cell_type = "raw"
+    for key in ("outputs", "execution_count"):
+        named["measurement"].pop(key)
+    named["measurement-hidden"].metadata.nbgrader = {"grade_id": "measurement-hidden"}
+    notebook.cells.remove(named["code-hidden"])
+    thought = copy.deepcopy(named["thought"])
+    thought.source, thought.id = "Second half.", "more"
+    notebook.cells.append(thought)
+    unknown = nbformat.v4.new_code_cell("1 + 1", metadata={"nbgrader": {"grade_id": "mine", "grade": True}})
+    notebook.cells.append(unknown)
+    notebook.metadata = {"kernelspec": {"name": "cobol", "display_name": "Cobol", "language": "cobol"}}
+    return notebook
 
 
-def submissions(folder: Path, release: Path) -> None:
-    hand_in(folder, "right.ipynb", answer())
-    hand_in(folder, f"partly/{SHEET}.ipynb", answer(fgsm=SOLUTION.replace(".clamp(0, 1)", "")))
-    hand_in(folder, "hasty.ipynb",
-            answer(measurement=next(c.source for c in MASTER.cells
-                                    if c.metadata.get("nbgrader", {}).get("grade_id") == "measurement")
-                                          .replace('conclusion = "c"', 'conclusion = "a"')))
-    shutil.copy(release / f"{SHEET}.ipynb", folder / "untouched.ipynb")
-    hand_in(folder, "syntax.ipynb", answer(fgsm="def my_fgsm(model, x, y, eps)\n    return x"))
-    hand_in(folder, "loop.ipynb", answer(fgsm="while True:\n    pass"))
-    hand_in(folder, "crash.ipynb", answer(fgsm="import os\nos._exit(3)"))
-    hand_in(folder, "renamed/homework (final) 2.ipynb", answer(code_check=None, thought="My own words."))
-    hand_in(folder, "huge.ipynb", answer(fgsm=f"{SOLUTION}\n\nfor _ in range(30):\n    print('spam ' * 200_000)"))
-    hand_in(folder, "greedy.ipynb", answer(fgsm=f"much = bytearray(500 * 2**30)\n{SOLUTION}"))
-    hand_in(folder, "litter.ipynb",
-            answer(fgsm="import subprocess\nsubprocess.Popen(['sleep', '4242'], start_new_session=True)\n" + SOLUTION))
+CHEAT = r"""
+import os, socket, subprocess
+from pathlib import Path
+from advlens import attacks
+from IPython.display import HTML, Javascript, display
+
+checks.hint.compare = checks.hint.require = lambda *_: None
+subprocess.Popen(["env", "-i", "setsid", "sleep", "4242"])
+for i in range(20_000):
+    Path(f"small-{i}").touch()
+print("masters:", Path("MASTERS").exists(), "others:", Path("SUBMISSIONS").exists(), "home:", Path("HOME").exists())
+print("above:", [p.name for p in Path("..").glob("*") if p.name != "room"])
+print("network:", [name for _, name in socket.if_nameindex()])
+display(HTML("<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+             "<img src='https://example.org/pixel.png'><iframe src='https://example.org'></iframe>"
+             "<b onclick='alert(1)' style='background:url(https://example.org/b.png)'>bold</b>"
+             "<svg viewBox='0 0 2 2'><path d='M0 0L2 2' stroke='red'/><script>1</script></svg>"))
+display(Javascript("document.title = 'taken'"))
+
+def my_fgsm(model, x, y, eps):
+    return attacks.fgsm(model, x, y, eps=eps)
+"""
+
+REMOTE = ("<script>document.title = 'taken'</script> ![pixel](https://example.org/pixel.png) "
+          "[link](javascript:alert(1)) **words** <meta http-equiv='refresh' content='0;url=https://example.org'>")
+
+
+def submissions(folder: Path, release, sheets: Path) -> None:
+    def hand_in(name: str, notebook) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, path)
+
+    path = folder / unicodedata.normalize("NFD", "Zoë  Müller") / "week 3" / "homework (final) 2.ipynb"
+    path.parent.mkdir(parents=True)
+    path.write_text(nbformat.writes(answered(release)), encoding="utf-8-sig")
+    unclamped = CODE.replace(".clamp(0, 1)", "")
+    hand_in(f"partly/{SHEET}.ipynb", answered(release, fgsm=unclamped, measurement='letter = "a"'))
+    hand_in("untouched.ipynb", release)
+    hand_in("twisted.ipynb", twisted(release))
+    hand_in("sleepy.ipynb", answered(release, fgsm="import time\ndef my_fgsm(*_):\n    time.sleep(9999)"))
+    stubborn = ("import time\nletter = 'c'\nwhile True:\n    try:\n        time.sleep(9999)\n"
+                "    except BaseException:\n        pass")
+    hand_in("stubborn.ipynb", answered(release, measurement=stubborn))
+    hand_in("crash.ipynb", answered(release, measurement="import os\nos._exit(3)"))
+    hand_in("huge.ipynb", answered(release, fgsm=f"{CODE}\n\nfor _ in range(30):\n    print('spam ' * 200_000)\n"
+                                                 "much = bytearray(500 * 2**30)"))
+    cheat = CHEAT.replace("MASTERS", str(sheets)).replace("SUBMISSIONS", str(folder)).replace("HOME", str(Path.home()))
+    hand_in("cheat.ipynb", answered(release, fgsm=cheat, thought=REMOTE))
     (folder / "empty.ipynb").touch()
     (folder / "text.ipynb").write_text("I did my homework, but the dog ate it.")
     (folder / "json.ipynb").write_text('{"homework": true}')
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
     (folder / "nothing").mkdir()
     (folder / "nothing" / "readme.txt").write_text("see my e-mail")
-    hand_in(folder, "two/a.ipynb", answer())
-    hand_in(folder, "two/b.ipynb", answer())
+    (folder / "hollow").mkdir()
+    hand_in("two/a.ipynb", answered(release))
+    hand_in("two/b.ipynb", answered(release))
+    (folder / "=1+1.ipynb").touch()
+    (folder / os.fsdecode(b"caf\xe9.ipynb")).touch()
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory, release):
-    """Student -> row of scores.csv; and the folder of the results.  Records the marks of all processes that were
-    started.
-    """
+def graded(tmp_path_factory, sheets, small):
+    """Student -> row of scores.csv; and the folder of the results."""
     folder, out = tmp_path_factory.mktemp("submissions"), tmp_path_factory.mktemp("out") / "results"
-    submissions(folder, release)
-    marks = []
-    end = grading._end
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grading, "_end", lambda worker, mark: (end(worker, mark), marks.append(mark)))
-        grading.grade(SHEET, folder, out, exercises_folder=EXERCISES, cell_seconds=15, submission_seconds=240)
+    submissions(folder, small, sheets)
+    grading.grade(SHEET, folder, out, exercises_folder=sheets, cell_seconds=30, submission_seconds=400)
     with open(out / "scores.csv", newline="", encoding="utf-8") as file:
-        return {row["student"]: row for row in csv.DictReader(file)}, out, marks
+        return {row["student"]: row for row in csv.DictReader(file)}, out
 
 
 @pytest.mark.parametrize("student, code, measurement, message", [
-    ("right", "5", "4", "thought: to be marked by hand"),
-    ("partly", "0", "4", "code-check: Pixels leave [0, 1]"),
-    ("hasty", "5", "3", "measurement-hidden: compare the two attacks"),
+    ("Zoë  Müller", "5", "4", "thought: to be marked by hand (6 points)"),
+    ("partly", "0", "0", "code-check: Pixels leave [0, 1]"),
+    ("partly", "0", "0", "code-hidden: it is not the library's fgsm; measurement-hidden: compare them once more"),
     ("untouched", "0", "0", "my_fgsm is not written yet"),
-    ("syntax", "0", "4", "fgsm: SyntaxError"),
-    ("loop", "0", "4", "fgsm: stopped after 15 s"),
-    ("crash", "0", "0", "ended its own Python process"),
-    ("renamed", "5", "4", "cell code-check was missing and was put back"),
-    ("huge", "5", "4", "the output of cell 4 was cut"),
-    ("greedy", "0", "4", "fgsm: MemoryError"),
-    ("litter", "5", "4", "thought: to be marked by hand"),
+    ("twisted", "5", "4", "cell fgsm was there 2 times, perhaps copied or split"),
+    ("twisted", "5", "4", "cell code-check was changed and was put back"),
+    ("twisted", "5", "4", "cell code-hidden was missing and was put back"),
+    ("sleepy", "0", "4", "code-check: stopped after 30 s"),
+    ("stubborn", "5", "0", "measurement: cell 5 did not stop after 30 s, though it was told to"),
+    ("crash", "5", "0", "measurement: the notebook ended its own Python process"),
+    ("huge", "5", "4", "the output of cell 2 was cut"),
+    ("huge", "5", "4", "fgsm: MemoryError"),
+    ("cheat", "0", "4", "code-check: Your answer calls fgsm, the library's own solution"),
+    ("cheat", "0", "4", "code-hidden: Your answer calls fgsm, the library's own solution"),
     ("empty", "0", "0", "empty.ipynb is empty"),
     ("text", "0", "0", "text.ipynb is not a notebook"),
     ("json", "0", "0", "json.ipynb is not a notebook"),
     ("picture", "0", "0", "picture.png is not a notebook"),
     ("nothing", "0", "0", "there is no notebook (.ipynb) in the folder"),
-    ("two", "0", "0", "there are 2 notebooks in the folder, and none is called 03_one_step.ipynb"),
+    ("hollow", "0", "0", "there is no notebook (.ipynb) in the folder"),
+    ("two", "0", "0", "there are 2 notebooks in the folder, and none is called 07_small.ipynb"),
+    ("'=1+1", "0", "0", "=1+1.ipynb is empty"),
+    ("caf\ufffd", "0", "0", "caf\ufffd.ipynb is empty"),
 ])
 def test_every_submission_gets_a_score_a_message_and_a_page(graded, student, code, measurement, message):
-    rows, out, _ = graded
+    rows, out = graded
     row = rows[student]
     assert (row["code"], row["measurement"]) == (code, measurement), row["message"]
     assert (float(row["total"]), row["max"]) == (float(code) + float(measurement), "9")
     assert message in row["message"]
-    page = (out / "feedback" / f"{student}.html").read_text()
-    assert student in page or "nbgrader" in page
-    assert len(page) < 3_000_000
+    page = (out / "feedback" / f"{student.removeprefix(chr(39))}.html").read_text("utf-8")
+    assert len(page) < 3_000_000 and "Content-Security-Policy" in page
 
 
 def test_a_thought_waits_for_a_person_and_an_untouched_one_gets_nothing(graded):
-    rows, _, _ = graded
-    assert rows["right"]["thought"] == "" and rows["untouched"]["thought"] == "0"
+    rows, _ = graded
+    assert rows["Zoë  Müller"]["thought"] == "" and rows["untouched"]["thought"] == "0"
 
 
-def test_feedback_asks_no_other_site(graded):
-    page = (graded[1] / "feedback" / "right.html").read_text()
-    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://", page)
+def test_the_parts_of_a_split_answer_are_joined(graded):
+    page = (graded[1] / "feedback" / "twisted.html").read_text("utf-8")
+    assert page.count("First half.") == page.count("Second half.") == 1
 
 
 def test_nothing_is_left_running(graded):
-    marks = graded[2]
-    assert len(marks) == 11
-    assert not [p for p in psutil.process_iter() for mark in marks if grading._carries(p, mark)]
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "4242"]]
 
 
-def test_who_ignores_the_interrupt_is_stopped_as_a_whole(tmp_path):
-    stubborn = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
-    hand_in(tmp_path / "in", "stubborn.ipynb", answer(fgsm=stubborn))
-    row, = grading.grade(SHEET, tmp_path / "in", tmp_path / "out", exercises_folder=EXERCISES, cell_seconds=3,
-                         submission_seconds=20)
-    assert row.total == 0 and "it ran longer than 20 s and was stopped" in row.message
-    assert "it ran longer" in (tmp_path / "out" / "feedback" / "stubborn.html").read_text()
+walled = pytest.mark.skipif(not room.has_walls(), reason="needs bubblewrap, and leave to make namespaces: "
+                                                         "apt install bubblewrap")
+
+
+@walled
+def test_inside_the_walls_there_is_nothing_to_read_and_nowhere_to_send_it(graded):
+    page = (graded[1] / "feedback" / "cheat.html").read_text("utf-8")
+    assert "masters: False others: False home: False" in page
+    assert "above: []" in page and "network: [&#x27;lo&#x27;]" in page.replace("'", "&#x27;").replace("&#39;", "&#x27;")
+
+
+def test_feedback_is_inert(graded):
+    page = (graded[1] / "feedback" / "cheat.html").read_text("utf-8")
+    body = page[page.index("<body"):]
+    tags = re.findall(r"<[^>]*>", body)
+    assert not [tag for tag in tags if re.match("<(script|iframe|meta|object|link|style|form)", tag, re.I)]
+    assert not [tag for tag in tags if re.search(r"\son\w+\s*=|javascript:|url\(|src=.https?:", tag, re.I)]
+    assert "<b>bold</b>" in body.replace(' style=""', "") and "<strong>words</strong>" in body
+    assert '<path d="M0 0L2 2"' in body  # drawings stay
+    assert "<script" not in page[:page.index("<body")]
+
+
+def test_feedback_in_a_browser_runs_and_loads_nothing(graded):
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the test extra")
+    chromium = shutil.which("chromium") or pytest.skip("needs Chromium: apt install chromium")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page, asked = browser.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((graded[1] / "feedback" / "cheat.html").as_uri())
+        assert page.title() == SHEET and "Score: 4.0" in page.inner_text("h4")
+        browser.close()
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
 
 
 @pytest.mark.parametrize("master", MASTERS[-1:], ids=lambda p: p.stem)
 def test_the_own_solution_gets_full_marks(master, tmp_path):
     """One sheet: test_checks runs the solutions and hidden tests of all, without nbgrader."""
-    hand_in(tmp_path / "in", "master.ipynb", grading.read_master(master))
+    (tmp_path / "in").mkdir()
+    nbformat.write(grading.read_master(master), tmp_path / "in" / "master.ipynb")
     row, = grading.grade(master.stem, tmp_path / "in", tmp_path / "out", exercises_folder=EXERCISES)
     assert row.total == row.max > 0, row.message
 
 
+# --- mending -----------------------------------------------------------------------------------
+
+def test_a_right_notebook_needs_no_mending(small):
+    mended, notes = mend(answered(small), small)
+    assert notes == [] and [c.source for c in mended.cells] == [c.source for c in answered(small).cells]
+
+
+def test_a_mended_notebook_has_each_graded_cell_once_as_it_was_released(small):
+    mended, _ = mend(twisted(small), small)
+    nbformat.validate(mended)
+    names = [grade_id(c) for c in mended.cells if grade_id(c)]
+    assert names == [grade_id(c) for c in small.cells if grade_id(c)]
+    for one in mended.cells:
+        original = next((c for c in small.cells if grade_id(c) and grade_id(c) == grade_id(one)), None)
+        assert one.metadata == (original.metadata if original else {})
+        assert original is None or one.cell_type == original.cell_type
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_notebook_in_any_unicode_is_read(encoding, small, tmp_path):
+    (tmp_path / "ann.ipynb").write_text(nbformat.writes(small), encoding=encoding)
+    assert read_notebook(handed_in(tmp_path)["ann"], SHEET).cells[1].source.startswith("def my_fgsm")
+
+
 # --- bad input ------------------------------------------------------------------------
 
-def grade_quickly(tmp_path, out="out"):
-    """One unreadable submission: nothing has to run."""
-    (tmp_path / "in").mkdir(exist_ok=True)
-    (tmp_path / "in" / "ann.ipynb").touch()
-    return grading.grade(SHEET, tmp_path / "in", tmp_path / out, exercises_folder=EXERCISES)
+@pytest.fixture
+def grade_quickly(tmp_path, sheets):
+    def grade(out="out"):
+        """One unreadable submission: nothing has to run."""
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / "ann.ipynb").touch()
+        return grading.grade(SHEET, tmp_path / "in", tmp_path / out, exercises_folder=sheets)
+
+    return grade
 
 
 def test_unknown_assignment_lists_the_known_ones(tmp_path):
@@ -246,9 +417,9 @@ def test_unknown_assignment_lists_the_known_ones(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["", "missing"])
-def test_no_submissions(tmp_path, folder):
+def test_no_submissions(tmp_path, folder, sheets):
     with pytest.raises(ValueError, match="holds no submissions: put NAME.ipynb"):
-        grading.grade(SHEET, tmp_path / folder, tmp_path.parent / "elsewhere", exercises_folder=EXERCISES)
+        grading.grade(SHEET, tmp_path / folder, tmp_path.parent / "elsewhere", exercises_folder=sheets)
 
 
 def test_no_masters(tmp_path):
@@ -256,45 +427,30 @@ def test_no_masters(tmp_path):
         grading.make_students(tmp_path, tmp_path / "out")
 
 
-def test_results_inside_the_submissions_are_refused(tmp_path):
+def test_results_inside_the_submissions_are_refused(grade_quickly):
     with pytest.raises(ValueError, match="lies inside the folder of submissions"):
-        grade_quickly(tmp_path, out="in/out")
+        grade_quickly(out="in/out")
 
 
-def test_grading_again_keeps_the_marks_given_by_hand(tmp_path):
-    grade_quickly(tmp_path)
+def test_grading_again_keeps_the_marks_given_by_hand(tmp_path, grade_quickly):
+    grade_quickly()
     scores = tmp_path / "out" / "scores.csv"
     scores.write_text(scores.read_text() + "bob,5,4,4,13,9,marked by hand\n")
     (tmp_path / "out" / "letter.txt").write_text("mine")
-    grade_quickly(tmp_path)
+    grade_quickly()
     assert "marked by hand" in (tmp_path / "out" / "scores.previous.csv").read_text()
     assert "bob" not in scores.read_text()
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["feedback", "letter.txt", "scores.csv",
                                                                     "scores.previous.csv"]
 
 
-def test_a_failure_leaves_the_old_results(tmp_path, monkeypatch):
-    grade_quickly(tmp_path)
-    before = (tmp_path / "out" / "scores.csv").read_text()
-
-    def full(*arguments, **options):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(grading.csv, "writer", full)
-    with pytest.raises(OSError, match="no space left"):
-        grade_quickly(tmp_path)
-    assert (tmp_path / "out" / "scores.csv").read_text() == before
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["feedback", "scores.csv"]
-
-
-def test_two_submissions_of_one_name_are_kept_apart(tmp_path):
+def test_two_submissions_of_one_name_are_kept_apart(tmp_path, grade_quickly):
     (tmp_path / "in" / "ann").mkdir(parents=True)
-    rows = grade_quickly(tmp_path)
-    assert [r.student for r in rows] == ["ann", "ann.ipynb"]
+    assert [r.student for r in grade_quickly()] == ["ann", "ann.ipynb"]
 
 
-def test_a_name_with_markup_does_no_harm(tmp_path):
+def test_a_name_with_markup_does_no_harm(tmp_path, grade_quickly):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "<b>eve & co.ipynb").touch()
-    grade_quickly(tmp_path)
+    grade_quickly()
     assert "&lt;b&gt;eve &amp; co" in (tmp_path / "out" / "feedback" / "<b>eve & co.html").read_text()

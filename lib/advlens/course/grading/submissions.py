@@ -145,7 +145,7 @@ def _named(groups: dict[str, list[File]]) -> dict[str, list[File]]:
     """Student -> files, under the shortest names that stay different."""
     short = {}
     for owner, files in groups.items():
-        match = _platform(owner)
+        match = _platform(files[0].parts[0])
         plain = owner if len(files[0].parts) > 1 and not owner.lower().endswith(".zip") else Path(owner).stem
         short[owner] = (match["name"] if match else plain)[:100].strip() or "unnamed"
     taken = [name.casefold() for name in short.values()]  # some disks do not tell Ann from ann

@@ -49,7 +49,9 @@ def _grade(course: Path, assignment: str, limits: dict) -> dict:
     verdicts: dict[str, judge.Verdict] = {}
     steps = [_execute_class(course, verdicts) if step.__name__ == "Execute" else step
              for step in Autograde.autograde_preprocessors.default()]
-    waiting = {"timeout": limits["cell_seconds"], "startup_timeout": SET_UP, "iopub_timeout": SET_UP}
+    late = f"stopped after {limits['cell_seconds']} s"
+    waiting = {"timeout": limits["cell_seconds"], "startup_timeout": SET_UP, "iopub_timeout": SET_UP,
+               "error_on_timeout": {"ename": "CellTimeoutError", "evalue": late, "traceback": [late]}}
     options = {"Execute": waiting, "Autograde": {"autograde_preprocessors": steps}}
     api = nbgrader(course, **options)
     done = api.autograde(assignment, STUDENT)
