@@ -194,7 +194,7 @@ def test_text_cannot_end_the_script():
             "attacks": {"fgsm": "FGSM"}, "nets": {"a": "</script><b>"},
             "groups": {"d": {"nets": ["a"], "shape": [1, 1, 1], "classes": ["</script>"], "labels": [0],
                              "limits": {"linf": [1, 0.1], "noise": 1}}}}
-    html = lab_form.whole("k", spec, [("<", "data:,")], "<i>")
+    html = lab_form.whole("k", spec, [("<", "<", "data:,")], "<i>")
     assert html.count("</script>") == 2 and "<i>" not in html.replace("<i></i>", "") and spec_of(html) == spec
 
 

@@ -279,7 +279,7 @@ def _html(spec: dict, group: Group) -> str:
     return lab_form.whole(key, spec, *_still(spec, group))
 
 
-def _still(spec: dict, group: Group) -> tuple[list[tuple[str, str]], str]:
+def _still(spec: dict, group: Group) -> tuple[list[tuple[str, str, str]], str]:
     """The chosen image, the noise and their sum where the first net just gives in, and what the net then says."""
     start, image = spec["start"], group.images[spec["start"]["image"]]
     name, attack = start["nets"][0], start["attack"]
@@ -294,9 +294,9 @@ def _still(spec: dict, group: Group) -> tuple[list[tuple[str, str]], str]:
     words = (f"{NETS[name]} reads this {image.classes[int(image.labels[0])]} as {image.classes[after['prediction']]} "
              f"({max(after['probabilities']):.0%}) after {ATTACKS[attack]}: no pixel changed by more than "
              f"{largest:.2g}, the whole change has length {length:.2g}.")
-    return [("the image", _png(image.images[0])),
-            (f"+ noise, ±{limit:g}", _png(_signed((adversarial - image.images)[0], limit))),
-            ("= what the net sees", _png(adversarial[0]))], words
+    return [("the image", "the image", _png(image.images[0])),
+            (f"+ noise, ±{limit:g}", "the noise", _png(_signed((adversarial - image.images)[0], limit))),
+            ("= it sees", "what the network sees", _png(adversarial[0]))], words
 
 
 def _signed(d: Tensor, limit: float) -> Tensor:

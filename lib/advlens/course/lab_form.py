@@ -19,18 +19,20 @@ SWAP = ("{const e=document.currentScript.parentNode;e.children[0].hidden=true;e.
         "for(const d of e.querySelectorAll('details[data-wide]'))d.open=innerWidth>=1000}")
 
 
-def whole(key: str, spec: dict, pictures: Sequence[tuple[str, str]], words: str) -> str:
+def whole(key: str, spec: dict, pictures: Sequence[tuple[str, str, str]], words: str) -> str:
     """The lab: what stands there without JavaScript, the form, what lab.js must know, and a line that swaps the two.
 
-    key: begins every id and name.  spec: see lab.py.  pictures: (caption, address of an
-    image), which `words` describe.
+    key: begins every id and name.  spec: see lab.py.  pictures: (caption,
+    alternative text, address of an image), which `words` describe.
     """
     told = json.dumps(spec, separators=(",", ":")).replace("</", "<\\/")
     return _one_line(f"""
         <div class="lens-lab{' lens-lab-full' if spec['full'] else ''}" data-lens="lab"
              data-nets="{len(spec['start']['nets'])}">
         <div class="lens-lab-still"><div class="lens-lab-view">{"".join(_still(*picture) for picture in pictures)}</div>
-        <p class="lens-lab-verdict">{escape(words)}</p></div>
+        <p class="lens-lab-verdict">{escape(words)}</p>
+        <p class="lens-lab-hint">With JavaScript, or in a notebook, you choose the image and move epsilon yourself.</p>
+        </div>
         <div class="lens-lab-live" hidden>{_live(key, spec)}</div>
         <script type="application/json" class="lens-lab-spec">{told}</script>
         <script>{SWAP}</script></div>""")
@@ -40,10 +42,10 @@ def _one_line(html: str) -> str:
     return re.sub(r"\s*\n\s*", " ", html).strip()
 
 
-def _still(caption: str, address: str) -> str:
+def _still(caption: str, alt: str, address: str) -> str:
     return f"""<div class="lens-lab-tile"><p class="lens-lab-caption">{escape(caption)}</p>
         <div class="lens-lab-frame">
-        <img class="lens-lab-pixels" alt="{escape(caption.strip("+= "))}" src="{address}"></div></div>"""
+        <img class="lens-lab-pixels" alt="{escape(alt)}" src="{address}"></div></div>"""
 
 
 def _live(key: str, spec: dict) -> str:
