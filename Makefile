@@ -35,7 +35,7 @@ $(VENV)/peers.stamp: $(VENV)/locked.stamp lock/peers.txt
 
 # --- the book ------------------------------------------------------------------
 
-BOOK_SOURCES := _config.yml _toc.yml $(shell find book chapters exercises/student data -type f ! -name '*.part' ! -path '*/__pycache__/*' 2>/dev/null)
+BOOK_SOURCES := _config.yml _toc.yml $(wildcard lib/advlens/course/*.js lib/advlens/course/*.css) $(shell find book chapters exercises/student data -type f ! -name '*.part' ! -path '*/__pycache__/*' 2>/dev/null)
 
 book: $(SITE)/.checked  ## build the book into _build/html
 	@echo "The book is at $(SITE)/index.html   (make serve shows it on http://127.0.0.1:8000)"

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "lib" / "advlens"
-NOTEBOOKS = {"matplotlib", "ipywidgets", "IPython", "nbformat", "nbclient", "jupytext", "nbgrader", "joblib",
-             "distributed", "ray"}
+NOTEBOOKS = {"matplotlib", "ipywidgets", "anywidget", "IPython", "nbformat", "nbclient", "jupytext", "nbgrader",
+             "joblib", "distributed", "ray"}
 HEAVY = NOTEBOOKS | {"torchvision", "sklearn", "PIL", "scipy", "shapely", "triton"}
 
 
@@ -47,7 +47,8 @@ def test_the_library_proper_adds_nothing_heavy_to_torch():
 
 def test_the_course_pays_for_notebooks_where_it_draws():
     """Figures and widgets are for notebooks, running and grading chapters for their makers; the rest needs neither."""
-    makers = {f"advlens.course.{name}" for name in ("plots", "widgets", "chapters", "grading")}
+    drawing = ("plots", "pictures", "drawings", "svg", "widgets", "lab")
+    makers = {f"advlens.course.{name}" for name in (*drawing, "chapters", "grading")}
     others = [name for name in COURSE if ".".join(name.split(".")[:3]) not in makers]
     assert len(others) > 10
     assert not loaded_by(without(NOTEBOOKS) + "import " + ", ".join(others)) & NOTEBOOKS
