@@ -180,7 +180,7 @@ def main() -> None:
     save(cover(), "cover.png", dpi=120)
     save(cover(6.3, "Adversarial Lenses"), "sharing.png", dpi=100)
     for chapter, draw in CARDS.items():
-        save(draw(), f"cards/{chapter}.png", dpi=100, colours=96)
+        save(draw(), f"cards/{chapter}.png", dpi=125, colours=96)
 
 
 if __name__ == "__main__":

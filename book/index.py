@@ -47,65 +47,70 @@ widgets.lab(net="lenet", attack="fgsm")
 #
 # ## The chapters
 #
-# ::::{grid} 1 2 2 2
+# :::::{grid} 1 2 2 2
 # :gutter: 3
 # :class-container: lens-cards
 #
-# :::{grid-item-card} 00 What is an adversarial example?
+# ::::{grid-item-card} 00 What is an adversarial example?
 # :img-top: _static/cards/00.png
 # :img-alt: A handwritten nought, and nearly the same picture, which a network calls a two.
 # :link: ../chapters/00_adversarial_examples
 # :link-type: doc
 #
 # How far must you push before a network gives a wrong answer, and how far before you would?
-# +++
+# :::{card-footer}
 # 60 minutes
 # :::
+# ::::
 #
-# :::{grid-item-card} 01 Data
+# ::::{grid-item-card} 01 Data
 # :img-top: _static/cards/01.png
 # :img-alt: Ten small photographs, from an aeroplane to a truck.
 # :link: ../chapters/01_data
 # :link-type: doc
 #
 # You see a seven, the network a table of numbers. How large is a small change to it?
-# +++
+# :::{card-footer}
 # 40 minutes
 # :::
+# ::::
 #
-# :::{grid-item-card} 02 Networks
+# ::::{grid-item-card} 02 Networks
 # :img-top: _static/cards/02.png
 # :img-alt: A handwritten seven and the six filters through which a network looks at it first.
 # :link: ../chapters/02_networks
 # :link-type: doc
 #
 # Two pictures of one digit go into a network. Where on the way do the two part?
-# +++
+# :::{card-footer}
 # 60 minutes
 # :::
+# ::::
 #
-# :::{grid-item-card} 03 One step
+# ::::{grid-item-card} 03 One step
 # :img-top: _static/cards/03.png
 # :img-alt: A handwritten seven, and the blue and orange step that is added to it.
 # :link: ../chapters/03_one_step
 # :link-type: doc
 #
 # What if we follow the network's small opinions about every pixel at once, in the wrong direction?
-# +++
+# :::{card-footer}
 # 60 minutes
 # :::
+# ::::
 #
-# :::{grid-item-card} 04 Many steps
+# ::::{grid-item-card} 04 Many steps
 # :img-top: _static/cards/04.png
 # :img-alt: A map of the loss, from dark and low to bright and high, and a walk of twelve steps uphill.
 # :link: ../chapters/04_many_steps
 # :link-type: doc
 #
 # Some images withstand one step. Are they safe, or did the step only miss?
-# +++
+# :::{card-footer}
 # 60 minutes
 # :::
 # ::::
+# :::::
 #
 # Each chapter ends with exercises that tell you what went wrong, with a hint. Teachers find assignments and grading on the page [For instructors](instructors.md); how to run everything at home stands in [How to use this book](how_to_use.md).
 #

@@ -1,4 +1,4 @@
-/* What the theme and docutils leave unsaid to those who listen to a page or use its keyboard. */
+/* What the theme and docutils leave unsaid to those who listen to a page or use its keyboard; and paper is white. */
 (() => {
   const name = (element, text) => {
     if (text && !element.hasAttribute("aria-label")) element.setAttribute("aria-label", text);
@@ -12,6 +12,13 @@
       else box.removeAttribute("tabindex");
     });
   }
+
+  const page = document.documentElement.dataset;
+  let shown = page.theme;
+  matchMedia("print").addEventListener("change", ({ matches }) => {
+    if (matches) shown = page.theme;
+    page.theme = matches ? "light" : shown;
+  });
 
   addEventListener("DOMContentLoaded", () => {
     const article = document.querySelector(".bd-article");
