@@ -40,7 +40,9 @@ plots.use_style()
 #
 # A network of two pixels, two hidden neurons and one output:
 #
-# $$h = \mathrm{ReLU}(W x + b), \qquad z = v \cdot h - 1, \qquad W = \begin{pmatrix} 2 & -1 \\ -2 & 3 \end{pmatrix}, \quad b = (0, -1), \quad v = (2, 4).$$
+# $$h = \mathrm{ReLU}(W x + b), \qquad z = v \cdot h - 1,$$
+#
+# $$W = \begin{pmatrix} 2 & -1 \\ -2 & 3 \end{pmatrix}, \quad b = (0, -1), \quad v = (2, 4).$$
 #
 # Take a pencil. The image is $x = (1,\ 0.5)$. Go forwards, then follow the blame backwards. Return a dict with
 #

@@ -40,7 +40,9 @@ plots.use_style()
 #
 # An image of four pixels and the gradient of the loss there:
 #
-# $$x = (0.2,\ 0.95,\ 0.5,\ 0), \qquad g = (-0.3,\ 0.4,\ 0,\ 1.2).$$
+# $$x = (0.2,\ 0.95,\ 0.5,\ 0),$$
+#
+# $$g = (-0.3,\ 0.4,\ 0,\ 1.2).$$
 #
 # Take a pencil. Return a dict with
 #
@@ -186,9 +188,9 @@ assert less == "fgm", "compare the two totals: which is smaller?"
 #
 # The third row of the chapter's table, $p = 1$, is an attack too: it spends the whole budget on the one value of each image where $|g|$ is largest. Write `largest_value(model, x, y, eps)`:
 #
-# $$x' = \mathrm{clamp}\big(x + \varepsilon \, \mathrm{sign}(g_i)\, e_i,\ 0,\ 1\big), \qquad i = \arg\max_j |g_j|,$$
+# $$x' = \mathrm{clamp}\big(x + \varepsilon \, \mathrm{sign}(g_i)\, e_i,\ 0,\ 1\big),$$
 #
-# where $e_i$ is one at $i$ and zero elsewhere, and $g$ the gradient of the cross-entropy as before. (`flatten(1)`, `argmax` and `scatter_` or a loop over the images will do.)
+# where $i$ is the place of the largest $|g_i|$, $e_i$ is one at $i$ and zero elsewhere, and $g$ the gradient of the cross-entropy as before. (`flatten(1)`, `argmax` and `scatter_` or a loop over the images will do.)
 #
 # Then find out what breaks it. Attack the first 100 test digits, and fill in
 #
