@@ -15,7 +15,7 @@
 # # Networks: LeNet, ResNet, VGG blocks
 #
 # Two pictures of one digit go into a network. You would give both the same name; the network does not.
-# **Where on the way do the two part?** Move the slider: each stop lies one layer deeper.
+# **Where on the way do the two part?** Move the slider: each stop lies deeper in LeNet.
 
 # %% tags=["hide-input", "setup"]
 # Run once. On Colab this installs the course, and leaves torch and numpy as they are.
@@ -357,7 +357,7 @@ records.say("Without the slope an entry of the gradient is off by up to {off:.2f
 
 # %% [markdown]
 # :::{container} covered
-# Both mistakes stand in print (the book's page of [sources and errata](../book/sources_and_errata.md) lists them), and whoever uses autograd never notices. For an attack the difference matters more than for learning: it walks along this very gradient, in the picture instead of the weights. So test it before you trust what it finds.
+# Both mistakes stand in print (the book's page of [sources and errata](../book/sources_and_errata.md) lists them), and whoever uses autograd never notices. An attack walks along the same gradient, taken in the picture instead of the weights: test it before you trust what it finds.
 #
 # A brain hardly learns like this: the way back needs the very same weights as the way forth, and an error signal that every synapse must wait for, while real synapses seem to change by what they can feel on the spot {cite}`crick1989`.
 # :::
@@ -523,7 +523,7 @@ records.verdict("The VGG blocks know 98.79 % of their training and 82.72 % of th
 # %% tags=["remove-input"]
 widgets.predict(
     "Five LeNets, one recipe, five seeds. Their test accuracies lie within a few tenths of a percentage point. How far apart are their accuracies under attack?",
-    {"A few tenths of a point, too": "They answer alike on honest images. Nothing in training asked them to agree around those images.",
+    {"A few tenths of a point, too": "They are right equally often on honest images. Nothing in training asked them to agree around those images.",
      "About two points": "Chance does more than that.",
      "More than ten points": "Clean accuracy was trained for, and is near its ceiling. Accuracy under attack was not trained for, and chance decides much of it.",
      "Everything from none to all": "Not quite that far: all five fall deep."},
@@ -690,7 +690,7 @@ records.claims([
 # - A network is a chain of simple steps, and every number in it can be counted with a handful of formulas. Convolutions share their numbers; dense layers do not.
 # - A wrong gradient raises no error, and may even learn. Compare with autograd, always.
 # - Confidence is not probability. Scaling the logits changes every confidence and no answer, and it can flatten the loss until a gradient vanishes.
-# - Trainings of one recipe agree on honest images and differ under attack. One network is not a kind of network.
+# - Trainings of one recipe are right equally often on honest images, and far from it under attack. One network is not a kind of network.
 # - Of two changes of one size, a network lets one pass and enlarges the other.
 #
 # ## Where the numbers come from
