@@ -268,15 +268,18 @@ def test_strokes_are_undone_one_by_one_and_a_drawing_travels_in_a_link(at, base)
 
 def test_a_link_restores_everything(at):
     lab = at("full", hash="#data=digits&nets=lenet,fully_connected&attack=pgd&norm=l2&eps=1.5&steps=7&target=8"
-                          "&jpeg=40&knows=1&step=5&image=2")
+                          "&from=fully_connected&jpeg=40&knows=1&step=5&image=2")
     checked = lab.page.eval_on_selector_all(".lens-lab input:checked", "all => all.map(e => e.value)")
     assert {"2", "pgd", "digits", "lenet", "fully_connected", "l2"} <= set(checked) and "mnist_resnet" not in checked
     assert lab.part("eps").input_value() == "1.5" and lab.part("steps").input_value() == "7"
     assert lab.part("target").input_value() == "8" and lab.part("quality").input_value() == "40"
-    assert lab.part("adaptive").is_checked() and lab.part("step-value").inner_text() == "5 of 7"
+    assert lab.part("source").input_value() == "fully_connected" and lab.part("adaptive").is_checked()
+    assert lab.part("step-value").inner_text() == "5 of 7"
     lab.slide("steps", 8)
     lab.page.wait_for_function("location.hash.includes('steps=8')")
-    assert "nets=lenet,fully_connected&attack=pgd&norm=l2&eps=1.5" in lab.page.evaluate("location.hash")
+    assert lab.page.evaluate("location.hash") == (
+        "#data=digits&nets=lenet,fully_connected&attack=pgd&norm=l2&eps=1.5&steps=8&from=fully_connected&target=8"
+        "&jpeg=40&knows=1&step=0&image=2")  # a walk of other steps begins anew
 
 
 def test_a_wrong_link_gives_a_working_lab(at):
