@@ -6,7 +6,7 @@ SITE   := _build/html
 OUT    ?= build/graded
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test verify run records bench assignments grade student lock clean
+.PHONY: help book serve test verify run records lighthouse bench assignments grade student lock clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ test: $(VENV)/peers.stamp book  ## run every test
 
 verify: $(VENV)/locked.stamp  ## run the chapters with real data against their stored outputs
 	printf '%s\n' $(wildcard chapters/*.py) book/index.py book/lab.py | xargs -n 1 -P 2 $(BIN)/python -m advlens.course.chapters --verify
+
+lighthouse: book  ## print Lighthouse's scores of every page (needs Node and Chromium; an idle machine)
+	$(BIN)/python benchmarks/lighthouse.py $(SITE)
 
 bench: $(VENV)/peers.stamp  ## print the benchmarks
 	$(BIN)/python benchmarks/run.py

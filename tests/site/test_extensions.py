@@ -8,7 +8,6 @@ import pytest
 from test_pages import ROOT
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import light_page  # noqa: E402
 import measured  # noqa: E402
 import verdicts  # noqa: E402
 
@@ -78,14 +77,6 @@ def test_claims_are_read_back(tmp_path):
         verdicts.Claim("chapters/03_x", f"claim-{i}", **(told | {"claim": claim, "source": "Marinelli"}))
         for i, claim in ((1, 'Two < three & "true".'), (2, "b"), (3, "c"))]
     assert set(verdicts.MEANING) == set(records.VERDICTS)
-
-
-def test_the_theme_still_loads_the_script_that_we_take_off():
-    script = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
-    head = f'<link href="x.css">{script}\n<link href="y">'
-    assert light_page.without_fontawesome(head) == '<link href="x.css">\n<link href="y">'
-    with pytest.raises(ValueError, match="light_page"):
-        light_page.without_fontawesome("<link>")
 
 
 @pytest.mark.parametrize("folder", ["book/_static/vendor", "tests/site/axe"])

@@ -68,7 +68,7 @@ def phone(new_page, address):
         page = new_page(360)
         page.add_init_script(WATCH_SHIFTS)
         answers = []
-        page.on("requestfinished", answers.append)
+        page.on("requestfinished", lambda request: answers.append(request))
         page.goto(f"{address}/{name}.html")
         page.evaluate(READY)
         page.evaluate(SCROLL)
