@@ -219,7 +219,7 @@ checks.hint.compare = checks.hint.require = lambda *_: None
 subprocess.Popen(["env", "-i", "setsid", "sleep", "4242"])
 for i in range(20_000):
     Path(f"small-{i}").touch()
-print("masters:", Path("MASTERS").exists(), "others:", Path("SUBMISSIONS").exists(), "home:", Path("HOME").exists())
+print("masters:", Path("MASTERS").exists(), "others:", Path("SUBMISSIONS").exists())
 print("above:", [p.name for p in Path("..").glob("*") if p.name != "room"])
 print("network:", [name for _, name in socket.if_nameindex()])
 display(HTML("<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
@@ -256,7 +256,7 @@ def submissions(folder: Path, release, sheets: Path) -> None:
     hand_in("crash.ipynb", answered(release, measurement="import os\nos._exit(3)"))
     hand_in("huge.ipynb", answered(release, fgsm=f"{CODE}\n\nfor _ in range(30):\n    print('spam ' * 200_000)\n"
                                                  "much = bytearray(500 * 2**30)"))
-    cheat = CHEAT.replace("MASTERS", str(sheets)).replace("SUBMISSIONS", str(folder)).replace("HOME", str(Path.home()))
+    cheat = CHEAT.replace("MASTERS", str(sheets)).replace("SUBMISSIONS", str(folder))
     hand_in("cheat.ipynb", answered(release, fgsm=cheat, thought=REMOTE))
     (folder / "empty.ipynb").touch()
     (folder / "text.ipynb").write_text("I did my homework, but the dog ate it.")
@@ -337,7 +337,7 @@ walled = pytest.mark.skipif(not room.has_walls(), reason="needs bubblewrap, and 
 @walled
 def test_inside_the_walls_there_is_nothing_to_read_and_nowhere_to_send_it(graded):
     page = (graded[1] / "feedback" / "cheat.html").read_text("utf-8")
-    assert "masters: False others: False home: False" in page
+    assert "masters: False others: False" in page
     assert "above: []" in page and "network: [&#x27;lo&#x27;]" in page.replace("'", "&#x27;").replace("&#39;", "&#x27;")
 
 

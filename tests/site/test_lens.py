@@ -363,10 +363,12 @@ def test_without_a_script_all_is_open(open_page):
 
 def test_paper_shows_the_same(open_page):
     page = open_page()
+    stage = page.locator(".lens-stage").first
     page.emulate_media(media="print")
+    stage.get_by_text("FGSM 0.15", exact=True).wait_for()
     readable(page)
     page.emulate_media(media="screen")
-    assert shown(page.locator(".lens-explore").first) == "FGSM 0"
+    stage.get_by_text("FGSM 0", exact=True).wait_for()
 
 
 def test_paper_shows_the_frame_that_the_reader_chose(open_page):
