@@ -441,6 +441,13 @@ def test_headers_stand_over_every_column_and_before_every_row():
     assert re.findall(r'lens-rowhead">(.*?)</div>', html) == ["FGSM", "PGD &amp; more"]
 
 
+@pytest.mark.parametrize("columns, together", [(6, 3), (10, 5), (4, 4), (2, 2)])
+def test_a_row_breaks_evenly_on_a_phone(columns, together):
+    html = plots.images(torch.rand(2 * columns, 1, 4, 4), columns=columns, rows=["a", "b"]).html
+    least = float(re.search(r"--lens-least:([\d.]+)rem", html)[1])
+    assert int((PHONE / 16 + 0.7) / (least + 0.7)) == together
+
+
 def test_frames_are_solid_for_right_and_dashed_for_wrong():
     html = plots.images(torch.rand(3, 1, 4, 4), frame=[True, torch.tensor(False), np.True_]).html
     assert re.findall(r'<img class="([^"]*)"', html) == ["lens-right", "lens-wrong", "lens-right"]

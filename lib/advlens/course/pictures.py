@@ -19,6 +19,7 @@ from torch import Tensor
 
 STYLE = (resources.files("advlens.course") / "figures.css").read_text()
 LETTER = 0.5   # rem: how wide a letter of a caption is, about
+PHONE, GAP = 19.5, 0.7  # rem: what a picture has on a screen of 360 px, and what stands between two panels
 CELL = 168     # pixels: how wide a panel of the fallback picture is
 BLUE, ORANGE = (31, 122, 200), (217, 102, 10)  # of signed noise: as far from white paper as from black
 
@@ -226,6 +227,12 @@ def _shape(table: list[list], heads, rows) -> str:
     words = [line for panel in every for line in panel.title.split("\n")] + list(heads or [])
     least = min(max(3.1 if not any(p.photo for p in every) else 5, LETTER * max(map(len, words), default=0)), 6)
     columns = max(map(len, table))
+    if heads is not None or rows is not None:  # a row breaks evenly: six are three and three, not five and one
+        small = sum(not any(row[j] is not None and row[j].wide for row in table if j < len(row))
+                    for j in range(columns))
+        fit = max(1, int((PHONE + GAP) / (least + GAP)))
+        even = -(-small // -(-small // fit)) if small else 1
+        least = max(least, int(100 * (PHONE + GAP) / even - 100 * GAP) / 100)
     spaces = [max((row[j].space for row in table if j < len(row) and row[j] is not None), default=1)
               for j in range(columns)]
     template = " ".join(f"minmax(0,{space:g}fr)" for space in spaces)
