@@ -46,19 +46,19 @@ cifar_test = data.load("cifar10", "test", fallback="shapes")
 
 
 def add_noise(eps, dataset):
-    x = dataset.images[:4]
+    x = dataset.images[:3]
     coins = torch.Generator().manual_seed(0)
     flips = torch.randint(0, 2, x.shape, generator=coins) * 2 - 1.0
-    return plots.images((x + eps * flips).clamp(0, 1), columns=4, source=dataset.source)
+    return plots.images((x + eps * flips).clamp(0, 1), columns=3, rows=["what the network gets"], source=dataset.source)
 
 
 def describe_noise(eps, dataset):
-    return f"Four images of {dataset.name} in which every value has moved by {eps * 255:.0f}/255 up or down."
+    return f"Three images of {dataset.name} in which every value has moved by {eps * 255:.0f}/255 up or down."
 
 # %% tags=["remove-input"]
 widgets.explore(add_noise, alt=describe_noise, eps={f"{k}/255": k / 255 for k in (0, 1, 2, 4, 8, 16, 32, 64)},
                 dataset={part.name: part for part in (mnist_test, cifar_test)},
-                caption="The same noise on four digits and on four photographs. The literature attacks photographs with epsilons up to 8/255 or so, and digits with up to 77/255.")
+                caption="The same noise on three digits and on three photographs. The literature attacks photographs with epsilons up to 8/255 or so, and digits with up to 77/255.")
 
 # %% [markdown]
 # The noise hides in the texture of a photograph; on the black paper of a digit you see it much earlier. And yet digits are attacked with the far larger $\varepsilon$. We shall see why, and that it is not quite innocent.
@@ -255,7 +255,7 @@ def show_class(classes):
     for part in (mnist_train, cifar_train):
         members = part.images[(part.labels == classes).nonzero()[:4, 0]]
         rows.append([plots.image(means[part.name][classes], f"mean {part.classes[classes]}")] + [plots.image(image) for image in members])
-    return plots.grid(rows, source=f"{mnist_train.source}; {cifar_train.source}")
+    return plots.grid(rows, rows=["digits", "photographs"], source=f"{mnist_train.source}; {cifar_train.source}")
 
 # %% tags=["remove-input"]
 widgets.explore(show_class, alt=lambda classes: f"The mean image of class {mnist_train.classes[classes]} and of class {cifar_train.classes[classes]}, with four members of each.",
@@ -501,11 +501,11 @@ for net, at in versions.items():
                     f"Under FGSM with two levels {two['copy']['value']:.1%}, {two['lossless']['value']:.1%} and {two['coins']['value']:.1%} are left: "
                     f"{two['paired']['only_a']} images withstand as the original and fall as a copy, {two['paired']['only_b']} the other way round, a difference of {100 * two['paired']['difference']:.1f} percentage points "
                     f"(95 % interval: {100 * two['paired']['low']:.1f} to {100 * two['paired']['high']:.1f}).")
-records.say("{first} {second}", first=for_each[0], second=for_each[1],
+records.say("{first}\n\n{second}", first=for_each[0], second=for_each[1],
             holds=all(at[level]["paired"]["low"] > 0 for at in versions.values() for level in ("2", "4")))
 
 # %% [markdown]
-# So the change that nobody sees is not one that the networks do not mind: on these images, both networks withstand FGSM better on the originals. What an attack achieves depends on the copy, and a number without the copy's name is half a number.
+# So the change that nobody sees is not one that the networks do not mind: on these images, both networks withstand FGSM better on the originals. What an attack achieves depends on the copy: compare numbers only where the copy is named.
 
 # %% [markdown]
 # If you have the original files, put them where `advlens doctor` tells you, and run this page again: the line under the figures will change, and some digits with it.
@@ -534,7 +534,7 @@ records.claims([
 # 1. **Warm-up.** With a pencil: four bytes to pixel units, to normalised units, and back; and one sum that a byte cannot hold.
 # 2. **Code.** Write `to_images(raw)`, which turns bytes of shape (N, H, W) or (N, H, W, C) into float images of shape (N, C, H, W) in $[0, 1]$.
 # 3. **Measurement.** Describe the `shapes` by their numbers: mean and standard deviation of each colour, and what an $\varepsilon$ of $0.1$ in normalised units would be in grey levels of each.
-# 4. **Break it.** An image is saved with the second mistake of this chapter, again and again. How far does it drift?
+# 4. **Break it.** A colleague adds a faint noise to a digit, and never leaves the bytes. What does the network get to see?
 # 5. **Think.** Somebody reports $\varepsilon = 0.3$ on MNIST, in normalised units. What is that in pixel units, and why does this book never do it?
 #
 # [Exercises for this chapter](../exercises/student/01_data.ipynb)
