@@ -41,7 +41,7 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 
 def describe(app, pagename, templatename, context, doctree):
-    book = app.config.project
+    book = app.config.html_title
     own = {"search": "Search", "genindex": "Index"}.get(pagename) or nodes.unescape(context.get("title") or "")
     context["page_title"] = title(pagename, own, book, app.config.root_doc)
     context["page_description"] = FIXED.get(pagename) or (description(doctree) if doctree else f"A page of {book}.")

@@ -1,5 +1,6 @@
 """The extensions that make a page light and findable, without building the book."""
 
+import re
 import sys
 
 import pytest
@@ -30,6 +31,16 @@ CODE, TOGGLE = '<div class="highlight">x</div>', '<div class="admonition dropdow
 ])
 def test_a_script_waits_or_stays_away(script, body, left):
     assert light_page.light_scripts(script, body).strip() == left
+
+
+def test_code_loses_only_what_colours_nothing(site):
+    assert light_page.PLAIN.sub(r"\1", '<span class="k">if</span><span class="w"> </span><span class="n">x</span>') == (
+        '<span class="k">if</span> x')
+    css = (site / "_static" / "pygments.css").read_text()
+    for theme in ("light", "dark"):
+        plain = re.search(rf'html\[data-theme="{theme}"\] \.highlight {{[^}}]*\bcolor: (#\w+)', css)[1]
+        for name in ("n", "p", "w"):
+            assert f'html[data-theme="{theme}"] .highlight .{name} {{ color: {plain} }}' in css
 
 
 WORDS = one_stylesheet.words_of(['<main id="here"><p class="a  b">x</p></main>'], ["e.classList.add('by-script')"])

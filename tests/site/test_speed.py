@@ -38,7 +38,8 @@ TOO_WIDE = """() => {
   const boxed = (e) => e.parentElement !== null && (cuts(e.parentElement) || boxed(e.parentElement));
   const drawn = 'figure, .lens-picture, .lens-widget';
   const out = (e) => e.getBoundingClientRect().right > wide + 1;
-  return [...document.querySelectorAll('main *')].filter((e) => e.checkVisibility() && (out(e)
+  const drawer = (e) => e.closest('.bd-sidebar-secondary');  // slides in when it is asked for
+  return [...document.querySelectorAll('main *')].filter((e) => e.checkVisibility() && !drawer(e) && (out(e)
       && (!boxed(e) || (e.closest(drawn) && !e.closest('.lens-unseen')))
       || (e.matches(drawn) && e.scrollWidth > e.clientWidth + 1 && cuts(e))))
     .slice(0, 5).map((e) => `${e.tagName}.${e.getAttribute('class')} in ${e.closest('[id]')?.id}`)
