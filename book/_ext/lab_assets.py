@@ -1,11 +1,9 @@
-"""Gives the site what the live lab computes with: networks and a few test images, as scripts.
+"""Gives the site the networks of the live lab as scripts.
 
     _static/lab/weights-<net>-<data>.js   one network of data/checkpoints: its layers, and its weights in float16
-    _static/lab/images-<data>.js          ten images of an embedded test set, one a class
 
 Scripts, because a page cannot fetch a file from file://; base64 of float16, because a host compresses that well and
-the checkpoints are stored in float16: nothing is lost.  Images of MNIST and CIFAR-10 are not ours to ship: networks
-trained on MNIST get those of `digits`, which have its size and which they read as well.
+the checkpoints are stored in float16: nothing is lost.
 """
 
 from __future__ import annotations
@@ -17,11 +15,9 @@ from pathlib import Path
 from torch import nn
 
 from advlens import data, models, zoo
-from advlens.inputs import logits
 
 NETS = ("lenet", "mnist_resnet", "fully_connected", "cifar_net")
-EMBEDDED = {"digits": ("mnist", "digits"), "shapes": ("shapes",)}  # images -> the data of the nets that must know them
-START = "((globalThis.lensLab ??= {}).%s ??= {})[%s] = %s;\n"
+START = "((globalThis.lensLab ??= {}).weights ??= {})[%s] = %s;\n"
 
 
 def layers(module: nn.Module) -> tuple[list[list], list]:
@@ -76,25 +72,9 @@ def weights(net: str, trained_on: str) -> str:
         if not (half == tensor.numpy()).all():
             raise ValueError(f"{net}-{trained_on}: the checkpoint is not in float16")
         numbers += half.tobytes()
-    return START % ("weights", json.dumps(f"{net}-{trained_on}"), json.dumps(
+    return START % (json.dumps(f"{net}-{trained_on}"), json.dumps(
         {"shape": shape, "classes": data.CLASSES[trained_on], "layers": spec,
          "numbers": base64.b64encode(numbers).decode()}, separators=(",", ":")))
-
-
-def images(name: str) -> str:
-    """The script of an embedded test set: of each class the first image that all networks of the lab get right."""
-    test = data.load(name, "test")[:100]  # they hold every class several times
-    right = test.labels >= 0
-    for net in NETS:
-        for trained_on in zoo.NETWORKS[net][1:]:
-            if trained_on in EMBEDDED[name]:
-                right &= logits(zoo.pretrained(net, trained_on), test.images).argmax(1) == test.labels
-    rows = [int((right & (test.labels == k)).nonzero()[0]) for k in range(len(test.classes))]
-    chosen = test[rows]
-    pixels = (chosen.images * 255).round().byte().numpy().tobytes()
-    return START % ("images", json.dumps(name), json.dumps(
-        {"shape": list(chosen.images.shape[1:]), "labels": chosen.labels.tolist(), "source": test.source,
-         "pixels": base64.b64encode(pixels).decode()}, separators=(",", ":")))
 
 
 def write(folder: Path) -> None:
@@ -103,8 +83,6 @@ def write(folder: Path) -> None:
     for net in NETS:
         for trained_on in zoo.NETWORKS[net][1:]:
             (folder / f"weights-{net}-{trained_on}.js").write_text(weights(net, trained_on))
-    for name in EMBEDDED:
-        (folder / f"images-{name}.js").write_text(images(name))
 
 
 def write_into_site(app, error):

@@ -47,7 +47,6 @@
 
    await backend.warm(net, data) -> { net, data, shape: [C, H, W], classes: [names] }: loads the weights and runs once,
    because the first passes are slow.  Cancels nothing; call it while the reader still looks.
-   await backend.images(data) -> [{ x, label }]: a few test images, at data's size ("mnist" has those of "digits").
    await backend.codec(x, shape, quality) -> Float32Array: JPEG alone, without a network.
    await backend.how() -> { worker: true | false, wasm: true | false }: false is the slower way, same numbers.
 
@@ -270,14 +269,6 @@
       cancel,
       async warm(net, data) {
         return { net, data, ...await ask("warm", { key: await weights(net, data) }) };
-      },
-      async images(data) {
-        const name = { mnist: "digits" }[data] ?? data;
-        await load(at(`images-${name}.js`));
-        const { shape, labels, pixels } = lensLab.images[name], size = shape[0] * shape[1] * shape[2];
-        const levels = atob(pixels);
-        return labels.map((label, i) => ({
-          x: Float32Array.from({ length: size }, (_, p) => levels.charCodeAt(i * size + p) / 255), label }));
       },
       codec: (x, shape, quality) => ask("codec", { x, shape, quality }),
       async how() {
