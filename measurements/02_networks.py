@@ -37,7 +37,7 @@ def confusion(net: str) -> dict:
 
 
 def plain_vgg() -> dict:
-    """VggBlocks trained marinelli's way, without augmentation: the card with its learning curve."""
+    """VggBlocks trained without augmentation, with a schedule of our own: the card with its learning curve."""
     card = recipes.train("vgg_blocks_plain-cifar10")
     return {key: value for key, value in card.items() if key != "provenance"}
 
