@@ -38,8 +38,7 @@ def convert(self, node, displaystyle: bool) -> str:
 
 def inline(self, node):
     self.body.append(self.starttag(node, "span", "", CLASS="math notranslate nohighlight"))
-    # A word joiner: the comma after a formula does not begin the next line.
-    self.body.append(convert(self, node, False) + "&#8288;</span>")
+    self.body.append(convert(self, node, False) + "</span>")
     raise nodes.SkipNode
 
 
@@ -52,6 +51,23 @@ def display(self, node):
         self.body.append("</span>")
     self.body.append(convert(self, node, True) + "</div>")
     raise nodes.SkipNode
+
+
+def keep_together(app, doctree, docname):
+    """A comma after a formula does not begin the next line, nor does a bracket before it end this one."""
+    for formula in list(doctree.findall(nodes.math)):
+        parent, at = formula.parent, formula.parent.index(formula)
+        before, after = (parent[i] if 0 <= i < len(parent) else None for i in (at - 1, at + 1))
+        start = re.search(r"\S*\Z", before)[0] if isinstance(before, nodes.Text) else ""
+        end = re.match(r"\S*", after)[0] if isinstance(after, nodes.Text) else ""
+        if start or end:
+            new = nodes.inline("", "", nodes.Text(start), formula.deepcopy(), nodes.Text(end),
+                               classes=["lens-together"])
+            if start:
+                parent.replace(before, nodes.Text(before[:len(before) - len(start)]))
+            if end:
+                parent.replace(after, nodes.Text(after[len(end):]))
+            parent.replace(formula, new)
 
 
 def characters(pages: list[str]) -> set[int]:
@@ -83,5 +99,6 @@ INVISIBLE = {0x2061, 0x2062, 0x2063, 0x2064, 0xFE00}
 def setup(app):
     app.add_html_math_renderer("mathml", (inline, None), (display, None))
     app.add_config_value("mathml_macros", {}, "env")
+    app.connect("doctree-resolved", keep_together)
     app.connect("build-finished", cut_font)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

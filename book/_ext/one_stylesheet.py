@@ -147,5 +147,5 @@ def join(app, exception):
 
 
 def setup(app):
-    app.connect("build-finished", join)
+    app.connect("build-finished", join, priority=900)  # after the theme has written the colours of code
     return {"parallel_read_safe": True, "parallel_write_safe": True}
