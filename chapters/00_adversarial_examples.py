@@ -74,7 +74,7 @@ widgets.lab(net="lenet", attack="fgsm")
 # x + \varepsilon \operatorname{sign}(g) = \begin{pmatrix} 0.5 & 0.5 \\ 0.4 & 0.5 \end{pmatrix}, \qquad z_\text{left} = 1.8, \qquad z_\text{right} = 2.0,
 # $$
 #
-# and the network says *right*. So does your eye, by now: with four pixels nobody can hide anything. This step is called **FGSM**, the fast gradient sign method {cite}`goodfellow2015`. In code it takes three lines.
+# and the network says *right*. So does your eye, by now: with four pixels nobody can hide anything. This step is called **FGSM**, the fast gradient sign method {cite}`goodfellow2015`. In code it takes four lines.
 
 # %% tags=["nbval-check-output"]
 from torch import nn
@@ -107,7 +107,7 @@ plots.grid([plots.image(four[0], "says left", frame=True), plots.noise(stepped[0
 # ## Our own panda
 #
 # The most famous example is a photograph of a panda. Add a faint veil of coloured noise, and a good network says *gibbon*, surer of the gibbon than it had been of the panda {cite}`goodfellow2015`.
-# We make our own, with a small network and small colour images. The rule: among the first two hundred images of our test set, keep those that the network names correctly and that the attack turns into something *wrong*. Of these, show the one of which the network was surest, *before* and *after* taken together.
+# We make our own, with a small network and small colour images. The rule: among the first two hundred test images of our copy of CIFAR-10, which has an order of its own, keep those that the network names correctly and that the attack turns into something *wrong*. Of these, show the one of which the network was surest, *before* and *after* taken together.
 # So this is a chosen example. How common such examples are, we count further down.
 
 # %%

@@ -144,8 +144,8 @@ records.verdict("The digits lie in a box of 20 by 20 pixels and are centred by m
 # %% tags=["remove-input"]
 widgets.predict(
     "Whose are the first five thousand test digits?",
-    {"The employees'": "So says the description that came with the data, and for twenty years everybody repeated it.",
-     "The students'": "The description has the halves the wrong way round. A claim about data can be tested like any other.",
+    {"The employees'": "So says the description that came with the data. A description can be checked.",
+     "The students'": "The description has the halves the wrong way round.",
      "Both, well mixed": "That would have been a good idea. Mixing was the point of MNIST, but within the test set nobody shuffled."},
     answer="The students'")
 
