@@ -103,8 +103,8 @@ RECIPES = {
     "hebbian_bio-digits": Recipe("hebbian_bio", 60, torch.optim.Adam, 1e-3, batch_size=32, temperature=1e3,
                                  prepare=partial(learn_features, **KROTOV_HOPFIELD, epochs=200, batch_size=32)),
     "hebbian_bp-digits": Recipe("hebbian_bp", 30, torch.optim.Adam, 1e-3, batch_size=32, temperature=1e3),
-    # As marinelli, no augmentation and no weight decay; learning rate and epochs are ours.  Not a checkpoint of the book:
-    # its learning curve is the record 02-plain-vgg.
+    # As marinelli, no augmentation and no weight decay; learning rate and epochs are ours.  Not a checkpoint of the
+    # book: its learning curve is the record 02-plain-vgg.
     "vgg_blocks_plain-cifar10": Recipe("vgg_blocks", 18, partial(torch.optim.SGD, momentum=0.9), 0.03, bfloat16=True),
 }
 
