@@ -71,7 +71,7 @@ widgets.lab(net="lenet", attack="fgsm")
 #
 # You see a seven, the network a table of numbers. How large is a small change to it?
 # :::{card-footer}
-# 40 minutes
+# 50 minutes
 # :::
 # ::::
 #
