@@ -34,7 +34,7 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 # Waits until the widgets of the page stand, and returns how many there are.
 READY = """async () => {
-  const wanted = document.querySelectorAll('.lens-widget[data-lens]');
+  const wanted = document.querySelectorAll('[data-lens]');
   for (let i = 0; i < 400 && ![...wanted].every((w) => w.querySelector('input, button')); i++) {
     await new Promise((done) => setTimeout(done, 25));
   }

@@ -36,7 +36,7 @@ TOO_WIDE = """() => {
   const wide = document.documentElement.clientWidth;
   const cuts = (e) => /auto|scroll|hidden|clip/.test(getComputedStyle(e).overflowX);
   const boxed = (e) => e.parentElement !== null && (cuts(e.parentElement) || boxed(e.parentElement));
-  const drawn = 'figure, .lens-picture, .lens-widget';
+  const drawn = 'figure, .lens-picture, [data-lens]';
   const out = (e) => e.getBoundingClientRect().right > wide + 1;
   const drawer = (e) => e.closest('.bd-sidebar-secondary');  // slides in when it is asked for
   return [...document.querySelectorAll('main *')].filter((e) => e.checkVisibility() && !drawer(e) && (out(e)
@@ -130,7 +130,7 @@ def test_reads_well_without_javascript(browser, address, name):
     article = page.locator(".bd-article")
     assert article.locator("h1").first.is_visible()
     hidden = article.evaluate("""(a) => [...a.querySelectorAll('p, li, figcaption')]
-        .filter((e) => !e.checkVisibility() && !e.closest('details:not([open]), .lens-widget')
+        .filter((e) => !e.checkVisibility() && !e.closest('details:not([open]), [data-lens]')
             && getComputedStyle(e).display !== 'contents').map((e) => e.textContent)""")
     assert hidden == []
     context.close()
