@@ -441,8 +441,9 @@ def draw(scale):
 
 
 def describe(scale):
+    steepest = slopes[scales.index(scale)]
     return (f"Logits times {scale:g}: the largest confidence is {(scale * z[best]).softmax(0).max():.3f}, "
-            f"the slope of the loss is {slopes[scales.index(scale)]:.1e}.")
+            f"the slope of the loss is {f'{steepest:.1e}' if steepest > 1e-12 else 'below 1e-12'}.")
 
 # %% tags=["remove-input", "covered"]
 widgets.explore(draw, scale=scales, alt=describe,

@@ -506,6 +506,7 @@ def many_steps(model, x, y, *, eps):
     return attacks.pgd(model, x, y, eps=eps, steps=20, first_success=True,
                        generator=torch.Generator().manual_seed(0))
 
+# %% tags=["covered"]
 tests = {"LeNet, eps = 0.1": (lenet, few[:200], 0.1),
          "CifarNet, eps = 2/255": (cifar_net, photos[:200], 2 / 255)}
 strikes = {"clean": lambda model, x, y, *, eps: x, "noise": random_signs,

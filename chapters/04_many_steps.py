@@ -16,22 +16,6 @@
 #
 # One step along the gradient fooled many images of the last chapter. It left others alone, at the same budget. Are those safe, or did the step only miss? Choose a digit, set the budget, and let the attack look again after every step. Watch the loss: when does the network change its mind?
 
-# %% tags=["remove-input"]
-from advlens.course import plots, records, widgets
-
-widgets.lab(net="lenet", attack="pgd")
-
-# %% [markdown]
-# An attack that looks again is called **projected gradient descent**, PGD. It is the attack on which most of the field is built, and a way to fool oneself as well: at the end of this chapter a network without any defence will look robust, and we shall find out why.
-#
-# :::{admonition} At a glance
-# :class: glance
-# - **You will be able to** explain why one long step fails; write BIM and PGD for the $\ell_\infty$ and the $\ell_2$ norm; choose steps, step size and restarts, and check that they suffice; recognise a gradient that has vanished, and attack all the same.
-# - **Time** 60 minutes of reading and playing.
-# - **Threat model** {term}`white box`: the attacker knows the network and its gradients. Untargeted, except in the section on targets. Budgets in the $\ell_\infty$ and the $\ell_2$ norm.
-# - **Sources** {cite}`belaustegui2022` (its survey of attacks, and its PGD), {cite}`cutilli2021` (what it retells of PGD). The attacks are from {cite}`kurakin2017` and {cite}`madry2018`.
-# :::
-
 # %% tags=["hide-input", "setup"]
 # Run once. On Colab this installs the course, and leaves torch and numpy as they are.
 # Elsewhere it does nothing.
@@ -52,6 +36,20 @@ from advlens import attacks, data, evaluation, geometry, models, zoo
 from advlens.course import plots, records, widgets
 
 plots.use_style()
+
+# %% tags=["remove-input"]
+widgets.lab(net="lenet", attack="pgd")
+
+# %% [markdown]
+# An attack that looks again is called **projected gradient descent**, PGD. It is the attack on which most of the field is built, and a way to fool oneself as well: at the end of this chapter a network without any defence will look robust, and we shall find out why.
+#
+# :::{admonition} At a glance
+# :class: glance
+# - **You will be able to** explain why one long step fails; write BIM and PGD for the $\ell_\infty$ and the $\ell_2$ norm; choose steps, step size and restarts, and check that they suffice; recognise a gradient that has vanished, and attack all the same.
+# - **Time** 60 minutes of reading and playing.
+# - **Threat model** {term}`white box`: the attacker knows the network and its gradients. Untargeted, except in the section on targets. Budgets in the $\ell_\infty$ and the $\ell_2$ norm.
+# - **Sources** {cite}`belaustegui2022` (its survey of attacks, and its PGD), {cite}`cutilli2021` (what it retells of PGD). The attacks are from {cite}`kurakin2017` and {cite}`madry2018`.
+# :::
 
 # %% tags=["hide-input"]
 import warnings
@@ -723,14 +721,14 @@ records.say("How much does *one training* tell? LeNet, trained anew from each of
 # %% tags=["remove-input"]
 top = recorded["nets"]["fully_connected"]["pgd"]["eps"][-1]
 records.claims([
-    dict(claim="Without any defence, FC-100-100-10 keeps nearly half of its answers under a white-box attack at 77/255.",
-         source="cutilli2021", where="section 3.3.1, table 3.2", reported="46.16 % under FGSM; PGD was not tried",
-         measured=f"judged in chapter 03; our network of the same layers keeps {at('fully_connected', 'pgd', top):.1%} under PGD at the same budget",
-         verdict="not tested here"),
-    dict(claim="A temperature of 10^5 brings the gradient back for all test images.",
-         source="belaustegui2022", where="section 3.2", reported="exactly zero for nearly all test images; with 10^5 non-zero for all, on Bio and BP",
-         measured=f"LeNet with logits x 100, another network: {scaled['100']['zero gradient']['1']:.0%} zero gradients without, {scaled['100']['zero gradient']['100000']:.0%} with",
-         verdict="not tested here"),
+    {"claim": "Without any defence, FC-100-100-10 keeps nearly half of its answers under a white-box attack at 77/255.",
+     "source": "cutilli2021", "where": "section 3.3.1, table 3.2", "reported": "46.16 % under FGSM; PGD was not tried",
+     "measured": f"judged in chapter 03; our network of the same layers keeps {at('fully_connected', 'pgd', top):.1%} under PGD at the same budget",
+     "verdict": "not tested here"},
+    {"claim": "A temperature of 10^5 brings the gradient back for all test images.",
+     "source": "belaustegui2022", "where": "section 3.2", "reported": "exactly zero for nearly all test images; with 10^5 non-zero for all, on Bio and BP",
+     "measured": f"LeNet with logits x 100, another network: {scaled['100']['zero gradient']['1']:.0%} zero gradients without, {scaled['100']['zero gradient']['100000']:.0%} with",
+     "verdict": "not tested here"},
 ])
 
 # %% [markdown]

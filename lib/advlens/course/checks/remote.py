@@ -119,6 +119,7 @@ def serve(address: str, names: dict) -> None:
 
 
 def answer(judge: Connection, names: dict) -> None:
+    """Give the judge what it asks for, until it hangs up: a value of `names`, or what a function returns."""
     while True:
         try:
             kind, *question = pickle.loads(judge.recv_bytes())

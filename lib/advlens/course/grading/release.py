@@ -92,6 +92,7 @@ def nbgrader(course: Path, **options):
 
 
 def last_line(text: str) -> str:
+    """The last line of a message, at most 300 characters."""
     return (text.strip().splitlines() or ["no message"])[-1][:300]
 
 
@@ -123,4 +124,5 @@ def points(notebook) -> dict[str, float]:
 
 
 def machine_graded(notebook) -> set[str]:
+    """The exercises whose points tests give."""
     return {exercise(name) for name, cell in grade_cells(notebook).items() if not cell.metadata.nbgrader.solution}
