@@ -24,9 +24,11 @@ PAGE = "<body style='margin: 0; width: {}px; background: white; color: #222; fon
 def pictures(master: Path) -> dict[str, str]:
     """name -> the HTML that the cell shows."""
     notebook = jupytext.read(master)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute(env={**os.environ, "ADVLENS_STANDIN": "always"})
-    return {cell.metadata["expected"]: next(o.data["text/html"] for o in cell.outputs if "text/html" in o.get("data", {}))
-            for cell in notebook.cells if "expected" in cell.metadata}
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3")
+    client.execute(env={**os.environ, "ADVLENS_STANDIN": "always"})
+    shown = {cell.metadata["expected"]: cell.outputs for cell in notebook.cells if "expected" in cell.metadata}
+    return {name: next(o.data["text/html"] for o in outputs if "text/html" in o.get("data", {}))
+            for name, outputs in shown.items()}
 
 
 def draw(masters: list[Path]) -> None:

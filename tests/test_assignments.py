@@ -232,7 +232,7 @@ def my_fgsm(model, x, y, eps):
     return attacks.fgsm(model, x, y, eps=eps)
 """
 
-REMOTE = ("<script>document.title = 'taken'</script> ![pixel](https://example.org/pixel.png) "
+REMOTE = ("<script>document.title = 'taken'</script>\n\n![pixel](https://example.org/pixel.png) "
           "[link](javascript:alert(1)) **words** <meta http-equiv='refresh' content='0;url=https://example.org'>")
 
 
