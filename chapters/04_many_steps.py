@@ -272,7 +272,7 @@ def say_plane(ball, step):
             f"({here[0]:.2f}, {here[1]:.2f}); a solid arrow shows the next step, and a dashed one the projection where it is needed.")
 
 
-widgets.explore(draw_plane, alt=say_plane, ball={"square (maximum norm)": "linf", "circle (Euclidean norm)": "l2"}, step=list(range(9)),
+widgets.explore(draw_plane, alt=say_plane, ball={"square (ℓ∞)": "linf", "circle (ℓ₂)": "l2"}, step=list(range(9)),
                 caption="PGD on an image of two pixels. Shaded: the budget. Solid arrow: the step along the gradient. Dashed arrow: back into the budget. Dotted frame: the edge of [0, 1].")
 
 # %% [markdown]
@@ -670,10 +670,10 @@ records.say("Of the {n} pairs with another class, {share:.0%} succeed. At the sa
 # 2. more budget must never help the network;
 # 3. with an unlimited budget it must fool *every* image: a grey square carries no information. If it does not, the attack is broken, or the gradient is hidden.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of LeNet's accuracy against eps. Maximum norm: random noise falls last, then FGSM, BIM, PGD and the strongest attack below each other. Euclidean norm: FGM, then PGD and the strongest attack."}, "figure": {"caption": "LeNet from random noise (the best of ten draws) to the strongest attack. The eps of the Euclidean norm is a length and cannot be compared with the other axis. Bands: 95 % intervals.", "name": "fig-honest-pgd"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of LeNet's accuracy against eps. In the l-infinity norm random noise falls last, then FGSM, BIM, PGD and the strongest attack below each other. In the l2 norm FGM, then PGD and the strongest attack."}, "figure": {"caption": "LeNet from random noise (the best of ten draws) to the strongest attack. The eps of the second is a length and cannot be compared with the other axis. Bands: 95 % intervals.", "name": "fig-honest-pgd"}}
 honest = records.read("04-honest")["values"]
 axes = plots.axes(2, height=3.8, sharey=True)
-for ax, norm, name in zip(axes, ("linf", "l2"), ("maximum norm", "Euclidean norm")):
+for ax, norm, name in zip(axes, ("linf", "l2"), ("ℓ∞ norm", "ℓ₂ norm")):
     best = honest[norm]["strongest"]
     plots.curves({attack: found for attack, found in honest[norm].items() if found is not best}, ax=ax, xlabel=f"eps, {name}")
     ax.plot(best["eps"], best["accuracy"], "*-", color=plots.INK, linewidth=1.2, label="strongest")
@@ -735,7 +735,7 @@ records.claims([
 # ## Exercises
 #
 # 1. **By hand.** Two pixels, two steps, and both fences: compute where PGD goes.
-# 2. **Code.** Write `my_pgd(model, x, y, eps, step_size, steps)` for the maximum norm. The check knows the classic slips: no projection, a ball around the wrong centre, a forgotten clamp.
+# 2. **Code.** Write `my_pgd(model, x, y, eps, step_size, steps)` for the $\ell_\infty$ norm. The check knows the classic slips: no projection, a ball around the wrong centre, a forgotten clamp.
 # 3. **Measure.** How much accuracy do one, two and five restarts leave?
 # 4. **Break it.** A network that stands against the usual PGD. Make it fall.
 # 5. **Think.** A colleague's network keeps nearly all of its accuracy under cross-entropy PGD. What do you run next, and what would each outcome tell you?

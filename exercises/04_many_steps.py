@@ -38,7 +38,7 @@ plots.use_style()
 # %% [markdown]
 # ## 1. By hand: two steps
 #
-# An image of two pixels, $(0.5,\ 0.95)$. The gradient of the loss is $(-3,\ 2)$ everywhere. PGD in the maximum norm starts at the image, with $\varepsilon = 0.1$ and steps of 0.08. Take a pencil: where does the walk stand after the first step, and where after the second? Remember both fences.
+# An image of two pixels, $(0.5,\ 0.95)$. The gradient of the loss is $(-3,\ 2)$ everywhere. PGD in the $\ell_\infty$ norm starts at the image, with $\varepsilon = 0.1$ and steps of 0.08. Take a pencil: where does the walk stand after the first step, and where after the second? Remember both fences.
 
 # %% nbgrader={"grade": false, "grade_id": "warmup", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def by_hand():
@@ -53,7 +53,7 @@ checks.two_steps(by_hand)
 # %% [markdown]
 # ## 2. Code: projected gradient descent
 #
-# Write `my_pgd(model, x, y, eps, step_size, steps)` for the maximum norm. Begin at `x` itself, without a random start, and repeat `steps` times:
+# Write `my_pgd(model, x, y, eps, step_size, steps)` for the $\ell_\infty$ norm. Begin at `x` itself, without a random start, and repeat `steps` times:
 #
 # 1. take the gradient of the cross-entropy at the point where you are;
 # 2. step by `step_size` along its sign;
