@@ -65,7 +65,7 @@ test: $(VENV)/peers.stamp book  ## run every test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest tests --ignore tests/site -q -n 2 --dist loadfile
 	ADVLENS_STANDIN=always $(BIN)/python -m pytest $(NBVAL) -q -n 2 --dist loadfile chapters book
-	ADVLENS_SITE=$(SITE) $(BIN)/python -m pytest tests/site -q
+	ADVLENS_SITE=$(SITE) $(BIN)/python -m pytest tests/site -q -n 2 --dist loadfile
 
 verify: $(VENV)/locked.stamp  ## run the chapters with real data against their stored outputs
 	printf '%s\n' $(wildcard chapters/*.py) book/index.py book/lab.py | xargs -n 1 -P 2 $(BIN)/python -m advlens.course.chapters --verify

@@ -89,7 +89,8 @@ def draw(layer):
 
 def describe(layer):
     clean, attacked = here[layer][1], there[layer][1]
-    told = f"Their difference is {(attacked - clean).norm() / clean.norm():.0%} of the eight's own length."
+    name = next(name for name, stop in stops.items() if stop == layer)
+    told = f"{name}: the difference is {(attacked - clean).norm() / clean.norm():.0%} of the eight's own length."
     if layer < 14:
         return told
     return f"{told} The largest of the ten logits stands at {clean.argmax()} for the eight and at {attacked.argmax()} for its twin."
