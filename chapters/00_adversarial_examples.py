@@ -60,12 +60,12 @@ widgets.lab(net="lenet", attack="fgsm")
 # x = \begin{pmatrix} x_1 & x_2 \\ x_3 & x_4 \end{pmatrix} = \begin{pmatrix} 0.6 & 0.4 \\ 0.5 & 0.4 \end{pmatrix}
 # $$
 #
-# A network has to say which half is brighter, *left* or *right*. Five words are needed, and each of them is a number here.
+# A network has to say which half is brighter, *left* or *right*. Five words are needed, and each of them can be worked out here.
 #
 # 1. **Logits.** The last layer gives one number for each class. Ours are $z_\text{left} = 2 (x_1 + x_3) = 2.2$ and $z_\text{right} = 2 (x_2 + x_4) = 1.6$. The largest logit is the answer: *left*, and that is right.
 # 2. **Softmax.** It turns the logits into confidences, positive numbers with the sum one: $p_\text{left} = e^{2.2} / (e^{2.2} + e^{1.6}) = 0.65$ and $p_\text{right} = 0.35$.
 # 3. **Loss.** It says how wrong the answer is. The usual one is the cross-entropy, $\mathcal L = -\ln p_\text{left} = 0.44$: near zero for a sure and right answer, and larger the less the network believes in the truth.
-# 4. **Gradient.** How fast does the loss grow when one pixel gets a little brighter? One such number for each pixel, all together the gradient $g$. Here a brighter left half makes the answer safer, $g_1 = g_3 = -0.71$, and a brighter right half makes it worse, $g_2 = g_4 = +0.71$.
+# 4. **Gradient.** How fast does the loss grow when one pixel gets a little brighter? One such number for each pixel, all together the gradient $g$. Here a brighter left half makes the answer safer, $g_1 = g_3 = -0.71$, and a brighter right half makes it worse, $g_2 = g_4 = +0.71$. (By the chain rule $\partial \mathcal L / \partial z_\text{left} = p_\text{left} - 1 = -0.354$ and $\partial \mathcal L / \partial z_\text{right} = p_\text{right} = 0.354$; each pixel enters its logit with the factor 2.)
 # 5. **Step.** Training changes the *weights* so that the loss falls. An attack leaves the weights alone and changes the *image* so that the loss grows: every pixel moves by the same $\varepsilon$, up where $g$ is positive, down where it is negative.
 #
 # With $\varepsilon = 0.1$ the left pixels become darker and the right ones brighter,
@@ -108,7 +108,7 @@ plots.grid([plots.image(four[0], "says left", frame=True), plots.noise(stepped[0
 #
 # The most famous example is a photograph of a panda. Add a faint veil of coloured noise, and a good network says *gibbon*, surer of the gibbon than it had been of the panda {cite}`goodfellow2015`.
 # We make our own, with a small network and small colour images. The rule: among the first two hundred test images of our copy of CIFAR-10, which has an order of its own, keep those that the network names correctly and that the attack turns into something *wrong*. Of these, show the one of which the network was surest, *before* and *after* taken together.
-# So this is a chosen example. How common such examples are, we count further down.
+# So this is a chosen example. How common such examples are at four times this size, we count further down.
 
 # %%
 cifar = data.load("cifar10", "test", fallback="shapes")
@@ -135,7 +135,7 @@ records.say("The network was {p:.1%} sure of *{a}*. It is now {q:.1%} sure of *{
             levels=(gibbon - panda.images).abs().max() * 255, top=255)
 
 # %% [markdown]
-# Cover the noise with your hand and compare the first picture with the third. Then turn the knob yourself.
+# (It is no panda, but it plays the panda's part, so we keep the name.) Cover the noise with your hand and compare the first picture with the third. Then turn the knob yourself.
 
 # %% tags=["hide-input"]
 def turn_up(eps):
@@ -519,8 +519,7 @@ records.verdict("More pixels seem to allow smaller epsilons and less obvious att
 #
 # ### A stranger's network
 #
-# Adversarial examples **travel**: examples made on one network often fool another one, which was built differently and trained on its own {cite}`szegedy2014`.
-# So an attacker who cannot look into your network trains a substitute and attacks that {cite}`papernot2017`.
+# An attacker who cannot look into your network can train a substitute and attack that {cite}`papernot2017`. Does it help?
 # We try it: the examples are made on a network in the style of VGG, and shown to ours.
 
 # %% tags=["remove-input"]
@@ -629,7 +628,7 @@ records.say("The network grants **{k} of {n}** wishes.", k=int(reached.sum()), n
 
 # %% tags=["remove-input"]
 widgets.predict(
-    "An attack fails on 40 of 100 images that the network names correctly. What do we know about the true share of robust images?",
+    "An attack fails on 40 of 100 images that the network names correctly. What do we know about the share of robust images among these 100?",
     {"It is 40 % exactly": "Only if the attack finds an example whenever there is one. No attack on a deep network can promise that.",
      "It is at most 40 %": "Sixty images are certainly not robust: we hold the examples in our hands. Of the other forty we know nothing.",
      "It is at least 40 %": "A better attack may find examples for some of the forty. It cannot take back one of the sixty."},
@@ -769,7 +768,7 @@ records.claims([
 #
 # ## What was shown, and what stays open
 #
-# Shown: on a few hundred images of two data sets and with two trained networks, one step of an attack does what noise of the same size does not; examples made on a second network carry over; ten steps find what one step misses. The attacks were FGSM, FGM, BIM and PGD with ten steps, none of them the strongest that is known, so every robust share here is an upper bound.
+# Shown: on a few hundred images of two data sets and with three trained networks, one step of an attack does what noise of the same size does not; examples made on a second network carry over; ten steps find what one step misses. The attacks were FGSM, FGM, a simple one that swings whole pixels, BIM with twenty steps and PGD with ten, none of them the strongest that is known, so every robust share here is an upper bound.
 # Open: how other networks, or the same ones trained with other seeds, would do; where between the bounds the truth lies for LeNet; and what people see.
 #
 # ## Where the numbers come from

@@ -263,8 +263,7 @@ widgets.explore(show_class, alt=lambda classes: f"The mean image of class {mnist
                 caption="The mean image of each class, and the first four of its training images.")
 
 # %% [markdown]
-# A mean digit is a blurred digit: you can read it. A mean photograph is a patch of colour: some blue for airplanes and ships, some green and brown for deer and frogs.
-# That difference can be put into a number. The most modest classifier that one can think of stores the ten mean images and names the nearest one.
+# How much does a mean image tell about its class? The most modest classifier that one can think of stores the ten mean images and names the nearest one.
 
 # %% tags=["remove-input"]
 widgets.predict(
@@ -505,10 +504,10 @@ records.say("{first}\n\n{second}", first=for_each[0], second=for_each[1],
             holds=all(at[level]["paired"]["low"] > 0 for at in versions.values() for level in ("2", "4")))
 
 # %% [markdown]
-# So the change that nobody sees is not one that the networks do not mind: on these images, both networks withstand FGSM better on the originals. What an attack achieves depends on the copy: compare numbers only where the copy is named.
+# So the networks do mind a change that people hardly see: on these images, both networks withstand FGSM better on the originals. What an attack achieves depends on the copy: compare numbers only where the copy is named.
 
 # %% [markdown]
-# If you have the original files, put them where `advlens doctor` tells you, and run this page again: the line under the figures will change, and some digits with it.
+# If you have the original files, put them where `advlens doctor` tells you, and run this page again: the line under the figures will change, and some numbers with it.
 
 # %% tags=["remove-input"]
 splits = facts["cifar10 train"]["counts"], facts["cifar10 test"]["counts"]

@@ -118,7 +118,7 @@ widgets.explore(draw, layer=stops, alt=describe, flips="10 logits",
 # \text{out}(i, j) = b + \sum_{u, v} K(u, v)\; x(i + u,\; j + v).
 # $$
 #
-# The kernel is the same everywhere, so the layer asks *one* question at every place: does the picture look like my kernel here?
+# The kernel is the same everywhere, so the layer asks *one* question at every place: does the picture look like my kernel here? A colour picture has three *channels*. A layer with $C$ channels at its input and $D$ at its output has $D$ kernels, each of $k \times k \times C$ numbers, and sums over the input channels as well.
 # We choose a kernel that is negative on the left and positive on the right. It asks: does it get brighter from left to right?
 
 # %%
@@ -185,7 +185,7 @@ def stored(name):
 # %% tags=["remove-input", "covered"]
 widgets.explore(lambda network: plots.network(nets[network], shapes[network]), network=list(nets),
                 alt=lambda network: f"{network}, layer by layer. It stores {stored(network)} numbers.",
-                caption="The four networks of this book, drawn from their own modules: what goes from layer to layer, and how many numbers each layer stores.")
+                caption="The four networks of this chapter, drawn from their own modules: what goes from layer to layer, and how many numbers each layer stores.")
 
 # %% [markdown]
 # :::{container} covered
@@ -365,8 +365,8 @@ records.say("Without the slope an entry of the gradient is off by up to {off:.2f
 #
 # ## Watching a network learn
 #
-# Now a real one. `training.fit` does what we did by hand, in small batches, with autograd, and with a loss that suits classes better than the squared error: the *cross-entropy* $-\log p_y$, where the $p$ are the softmax of the logits (the next section says what that is).
-# LeNet learns the small embedded digits in seconds. We train it for one, two, three, five and eight epochs, each time anew from the same seed.
+# Now a real one. `training.fit` does what we did by hand, in small batches, with autograd, and with a loss that suits classes better than the squared error: the *cross-entropy* $-\log p_y$, where the $p$ are the softmax of the logits (chapter 00).
+# LeNet learns the small digits that come with the library in seconds. We train it for one, two, three, five and eight *epochs* (passes over all training images), each time anew from the same seed.
 
 # %%
 small, held_out = data.load("digits"), data.load("digits", "test")
@@ -408,7 +408,7 @@ widgets.explore(draw, epochs=list(ages), alt=describe,
 
 # %% tags=["remove-input"]
 widgets.predict(
-    "A network classifies an image rightly. We multiply its ten logits by one hundred. What happens to the slope of the cross-entropy with respect to the pixels?",
+    "A network classifies an image rightly, with a confidence of more than 99 %. We multiply its ten logits by one hundred. What happens to the slope of the cross-entropy with respect to the pixels?",
     {"Nothing: the answer is the same": "The answer is the same, but the slope belongs to the confidences, and these change.",
      "It becomes a hundred times larger": "One factor of a hundred does come out of the chain rule. But it is multiplied by how far the confidence is from one, and that falls much faster.",
      "It practically vanishes": "The loss of a network that is perfectly sure is perfectly flat. An attack that follows the slope finds nothing to follow, although the network is exactly as easy to fool as before."},
@@ -457,7 +457,7 @@ records.say("At the steepest pixel of this image the slope is {one:.1e} with the
 
 # %% [markdown]
 # :::{container} covered
-# The reason is one line: $\partial C / \partial z_k = s\,(p_k - [k = y])$. When $p_y$ reaches one, every entry of this vector is zero, and the way back has nothing to send.
+# The reason is one line: $\partial \mathcal L / \partial z_k = s\,(p_k - [k = y])$, where $[k = y]$ is 1 for the true class and else 0. As $p_y$ approaches one, every entry of this vector approaches zero; with logits a hundred times as large they are too small for a 32-bit number and become exactly zero, and the way back has nothing to send.
 # In [chapter 04](04_many_steps.ipynb) this makes a network look robust that is not.
 # :::
 #
@@ -506,7 +506,7 @@ plots.finish(panels, augmented["source"])
 # %% tags=["remove-input", "covered"]
 display(records.quote("02-plain-vgg"))
 records.say("Counted on the finished networks: without augmentation {a:.2%} of the training and {b:.2%} of the test pictures are named rightly, a gap of {c:.1f} percentage points; "
-            "with augmentation {d:.2%} and {e:.2%}, a gap of {f:.1f}. One network of each is no law. It shows what *overfitting* looks like: training pictures known by heart, together with things that hold for no other picture.",
+            "with augmentation {d:.2%} and {e:.2%}, a gap of {f:.1f}. One network of each is no law, and the second was trained twice as long, so not all of the difference in test accuracy is due to the augmentation. It shows what *overfitting* looks like: training pictures known by heart, together with things that hold for no other picture.",
             a=plain["train accuracy"], b=plain["test accuracy"], c=100 * gap["plain"], d=augmented["train accuracy"], e=augmented["test accuracy"],
             f=100 * gap["augmented"], holds=gap["plain"] > gap["augmented"] and plain["test accuracy"] < augmented["test accuracy"])
 
@@ -520,7 +520,7 @@ records.verdict("The VGG blocks know 98.79 % of their training and 82.72 % of th
 # %% [markdown]
 # ## One recipe, five networks
 #
-# A network is the child of its recipe and of chance: random first weights, a random order of the pictures. We trained two networks from five seeds each, and attacked all of them on the same images with the strongest attack of this book, which counts an image as standing only when several attacks have failed on it.
+# A network is the child of its recipe and of chance: random first weights, a random order of the pictures. We trained two networks from five seeds each, LeNet and a *fully connected* one (dense layers only, 784-100-100-10), and attacked all of them on the same images with the strongest attack of this book, which counts an image as standing only when several attacks have failed on it.
 
 # %% tags=["remove-input"]
 widgets.predict(
@@ -622,9 +622,9 @@ plots.grid([plots.image(picture, f"{plots.label(name)}\ntest[{index}]: {true}\n\
 widgets.predict(
     "Twin and noise change each pixel equally much. What does LeNet make of the two changes on the way to its logits?",
     {"Both grow alike: a network amplifies": "Then noise of this size would ruin its answers, and it does not.",
-     "Both shrink alike: a network averages": "Averaging is what happens to one of the two.",
-     "One grows, and the other does not": "The coin flips meet kernels that add them up to little; the signs were chosen so that they add up at every layer."},
-    answer="One grows, and the other does not")
+     "Both shrink alike: a network averages": "Neither is shorter at the logits than it was in the image.",
+     "One grows far more than the other": "The coin flips meet kernels in which most of them cancel; the signs were chosen so that the layers together pass them on."},
+    answer="One grows far more than the other")
 
 # %% tags=["covered"]
 sample = mnist.sample(300)
@@ -641,7 +641,7 @@ def shares(images):
 
 grown = {name: shares(images) for name, images in changed.items()}
 
-# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Relative length of a change against the layers of LeNet, two lines that begin at the same height. The line of the adversarial twin rises over the layers; the line of random noise does not."}, "figure": {"caption": "How large a change is after each layer of LeNet, relative to the layer's own answer: median of the sample. In the image both have nearly the same size.", "name": "fig-02-grown"}}
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Relative length of a change against the layers of LeNet, two lines that begin at the same height. The line of the adversarial twin rises to about three times its start; the line of random noise stays near its start."}, "figure": {"caption": "How large a change is after each layer of LeNet, relative to the layer's own answer: median of the sample. In the image both have nearly the same size.", "name": "fig-02-grown"}}
 ax = plots.axes(height=3.2)
 for name, look in (("twin", "fgsm"), ("noise", "noise")):
     ax.plot(grown[name], marker="o", color=plots.colour(look), linestyle="-" if name == "twin" else ":", label=name)
@@ -692,8 +692,8 @@ records.claims([
 # - A network is a chain of simple steps, and every number in it can be counted with a handful of formulas. Convolutions share their numbers; dense layers do not.
 # - A wrong gradient raises no error, and may even learn. Compare with autograd, always.
 # - Confidence is not probability. Scaling the logits changes every confidence and no answer, and it can flatten the loss until a gradient vanishes.
-# - Trainings of one recipe are right equally often on honest images, and far from it under attack. One network is not a kind of network.
-# - Of two changes of one size, a network lets one pass and enlarges the other.
+# - Trainings of one recipe are right equally often on honest images. Under attack they can differ widely, as our LeNets do. One network is not a kind of network.
+# - Of two changes of one size, a network enlarges one several times over and the other hardly.
 #
 # ## Where the numbers come from
 #

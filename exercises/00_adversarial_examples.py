@@ -120,10 +120,10 @@ for p in ("linf", "l2", "l0"):
 # - `share_fgsm`: the share of the hundred images whose answer changes under `attacks.fgsm` with `eps = 0.1`;
 # - `shares`: a list of ten, the share of answers that change when `k * 0.1 * flips` is added and the sum is clamped to [0, 1], for k from 1 to 10;
 # - `factor`: the first k at which noise changes at least as many answers as FGSM;
-# - `conclusion`: `"a"`, `"b"` or `"c"`. Every image has 784 pixels, and for a linear network the chapter has a formula.
+# - `conclusion`: `"a"`, `"b"` or `"c"`. Every image has 784 pixels, and for a linear network the chapter gives an upper limit, $\sqrt{784} = 28$.
 #   - a: noise of the same size does the same harm.
-#   - b: it must be several times larger, and far less than the square root of 784: near a digit the network is not as linear as the formula supposes, over such distances.
-#   - c: it must be about 28 times larger, as the formula says.
+#   - b: it must be several times larger, and clearly less than 28 times, the most that a linear network allows.
+#   - c: it must be about 28 times larger: the upper limit is reached.
 #
 # `evaluation.logits(model, x)` gives the logits.
 

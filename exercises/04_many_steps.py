@@ -82,7 +82,7 @@ def my_pgd(model, x, y, eps, step_size, steps):
 checks.pgd(my_pgd)
 
 # %% [markdown]
-# The same four digits as under FGSM, with two thirds of the epsilon. Ten small steps need less room than one large one:
+# Four digits at eps = 0.1. Ten small steps need less room than one large one:
 #
 # ![Four handwritten digits in rows: the clean digit, the noise of the attack, the digit with the noise, and bars that show how the prediction moves to another class.](expected/04_code.png)
 
@@ -191,12 +191,12 @@ checks.rounded(break_it)
 # %% [markdown]
 # ## 5. Thought: too good
 #
-# A colleague shows you a network that keeps 95 % of its accuracy under PGD with the cross-entropy loss. You read its code: before they are returned, the logits are multiplied by 100.
+# A colleague shows you a network that keeps 95 % of its accuracy under PGD with the cross-entropy loss. You may ask it and take its gradients, but you have not seen its code. For no test image is the gradient exactly zero.
 #
-# Is the network robust? What happens to the gradient of the cross-entropy, and why? Name at least three things that you run next, and say what each outcome would tell you.
+# Is the network robust? Name three causes of the 95 % that are still possible, and for each something that you run next, and what each outcome would tell you.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "thought", "locked": false, "points": 5, "schema_version": 3, "solution": true, "task": false}
-# **Model answer.** We do not know; the 95 % are no evidence. Multiplying the logits by 100 changes no prediction, but the softmax becomes so sure that its probability of the right class rounds to 1: the gradient of the cross-entropy, $p - \mathrm{onehot}(y)$ passed back, becomes 0 in float32. PGD then walks by the sign of zeros or of rounding errors: the gradient is masked.
-# Next: (1) count the images whose input gradient is exactly 0: many zeros mean a masked gradient. (2) PGD with the margin loss, which has no softmax: if accuracy falls, the 95 % came from the mask. (3) Divide the logits by 100 (or by their spread) and run the same PGD again: no prediction changes, so robustness must not change either. (4) Raise eps to 0.5 or 1: accuracy must reach 0; if it does not, the attack is broken, not the network strong. (5) An attack without gradients, or adversarial images made on another network: if they fool it more often than white-box PGD does, its gradient is masked. (6) More steps and restarts, after the loss is repaired. Only if all of these leave the 95 % does the claim begin to be credible.
+# **Model answer.** We do not know; the 95 % are no evidence yet. A gradient that is not zero may still be a bad guide.
+# (1) The gradient may point the wrong way: signs that are rounding errors of a sure network, or a layer whose derivative is not that of the function. Run PGD along the margin or the log-odds; transfer images from another network; run an attack without gradients. If one of them fools more than PGD does, the gradient is masked. (2) The walk may be too short or too coarse: steps times step size below eps, too few steps. Print the largest change of a pixel; take more and other steps; more restarts. If accuracy falls, the attack was weak. (3) The network may be random inside, so that the gradient of one pass is not that of the next. Ask it twice for the same image; average the gradient over many passes. (4) Whatever the cause: raise eps to 0.5 or 1. Accuracy must reach 0; if it does not, the attack is broken, not the network strong. Only if all of these leave the 95 % does the claim begin to be credible, and even then it is an upper limit.
 #
-# **Marking guide.** 1 point: scaling changes no prediction, so it cannot be a defence. 1 point: saturated softmax, the gradient rounds to 0. 1 point for each of three useful tests with its outcome. A test that only repeats CE-PGD with more steps gives no point.
+# **Marking guide.** 1 point: the number alone is no evidence, it is an upper limit. 1 point: a gradient that is not zero can still mislead. 1 point for each of three causes with a test and its outcomes. A test that only repeats the same attack gives no point.
