@@ -422,7 +422,7 @@ records.verdict(
 # %% [markdown]
 # ## A number from a thesis
 #
-# {cite}`cutilli2021` trains a small fully connected network with sigmoids and reports its accuracy at $\varepsilon = 77/255$, nearly a third of the whole grey scale. We trained the same layers again, as far as the thesis writes its recipe down: squared error on sigmoid outputs, step 0.002, batches of twenty, early stopping. The momentum (0.9), the initial weights and the scale of the inputs (0 to 1) are not stated; they are our choice.
+# {cite}`cutilli2021` trains a small fully connected network with sigmoids and reports its accuracy at $\varepsilon = 77/255$, nearly a third of the whole grey scale. We trained the same layers again, as far as the thesis writes its recipe down: squared error on sigmoid outputs, its learning rate, batches of twenty, early stopping. The momentum (0.9), the initial weights and the scale of the inputs (0 to 1) are not stated; they are our choice.
 
 # %% tags=["remove-input"]
 thesis = records.read("03-cutilli")["values"]
