@@ -43,7 +43,7 @@ from advlens.course import widgets
 widgets.lab(net="lenet", attack="fgsm")
 
 # %% [markdown]
-# Push the slider: every pixel changes by at most epsilon, each in the direction that hurts the network most. You still read the digit; the network soon does not. This book shows how such images are made, why they exist, and how to measure honestly whether a defence stands. Every figure comes from code that you can run, and what the book's sources claim is measured again.
+# Push the slider: every pixel changes by at most epsilon, each in the direction that hurts the network most. At some point the network reads another digit; do you? This book shows how such images are made, why they exist, and how to measure honestly whether a defence stands. Every figure comes from code that you can run, and what the book's sources claim is measured again.
 #
 # ## The chapters
 #

@@ -42,7 +42,7 @@ plots.use_style()
 widgets.lab(net="lenet", attack="fgsm")
 
 # %% [markdown]
-# Between the two answers lies the subject of this book: images that look right to us and wrong to a network.
+# Between the two answers lies the subject of this book: images that a small change, made on purpose, turns into another answer.
 #
 # :::{admonition} At a glance
 # :class: glance
@@ -74,7 +74,7 @@ widgets.lab(net="lenet", attack="fgsm")
 # x + \varepsilon \operatorname{sign}(g) = \begin{pmatrix} 0.5 & 0.5 \\ 0.4 & 0.5 \end{pmatrix}, \qquad z_\text{left} = 1.8, \qquad z_\text{right} = 2.0,
 # $$
 #
-# and the network says *right*. So does your eye, by now: with four pixels nobody can hide anything. This step is called **FGSM**, the fast gradient sign method {cite}`goodfellow2015`. In code it takes four lines.
+# and the network says *right*. About this image it is no mistake: its right half *is* brighter now, 1.0 against 0.9. On four pixels such a step changes the meaning together with the answer; with thousands it need not. This step is called **FGSM**, the fast gradient sign method {cite}`goodfellow2015`. In code it takes four lines.
 
 # %% tags=["nbval-check-output"]
 from torch import nn
@@ -95,10 +95,10 @@ for name, image in (("before", four), ("after", stepped)):
     p = ", ".join(f"{v:.2f}" for v in z.softmax(0))
     print(f"{name:<6} logits {z[0]:.1f}, {z[1]:.1f}   confidences {p}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three pictures of two by two squares: the image with a slightly brighter left half, the signs of the gradient, negative on the left and positive on the right, and the image after the step, whose right half is brighter."}, "figure": {"caption": "One FGSM step on four pixels. The image, the step of 0.1 in the direction of the sign of the gradient, and the result. Green frame: the answer is right; orange dashed: it is wrong.", "name": "fig-00-four"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three pictures of two by two squares: the image with a slightly brighter left half, the signs of the gradient, negative on the left and positive on the right, and the image after the step, whose right half is brighter."}, "figure": {"caption": "One FGSM step on four pixels. The image, the step of 0.1 in the direction of the sign of the gradient, and the result. Green frame: the answer is right about what is there, before the step and after it.", "name": "fig-00-four"}}
 assert torch.allclose(stepped, attacks.fgsm(halves, four, left, eps=0.1))  # the library takes the same step
 plots.grid([plots.image(four[0], "says left", frame=True), plots.noise(stepped[0] - four[0], "the step", limit=0.1),
-            plots.image(stepped[0], "says right", frame=False)], source="four pixels, made up")
+            plots.image(stepped[0], "says right", frame=True)], source="four pixels, made up")
 
 # %% [markdown]
 # Why did such a small step do so much? Each pixel moved by $0.1$ only. But each of them moved the difference of the logits, $z_\text{left} - z_\text{right}$, by $0.2$ *in the same direction*, and $4 \cdot 0.2 = 0.8$ is more than the $0.6$ that lay between the answers.
@@ -228,7 +228,7 @@ records.say("Of {n} random patterns, **{hits}** changed the answer. On average t
 #
 # ## So little: how big is a change?
 #
-# "So small that nobody sees it" is not something a computer can check. We replace it by a number, a norm of the perturbation $\eta$.
+# "Too small to see" is a statement about people, and this book has not asked any. What a computer can check is a number, a norm of the perturbation $\eta$.
 # There are three in daily use, and they measure quite different things.
 #
 # ```{list-table}
@@ -334,11 +334,11 @@ records.say("The even change is the smallest of the three in $L_\\infty$ ({even:
             even=even.linf.item(), smooth=smooth.l2.item(), few=few.l0.item())
 
 # %% [markdown]
-# So which of the three is the small one? That depends on the norm, and no norm is an eye. They are stand-ins for "you would not notice", each with its own blind spot:
+# So which of the three is the small one? That depends on the norm, and no norm is an eye. They are stand-ins for "too small to notice", each with its own blind spot:
 #
 # - $L_\infty$ does not see *how many* pixels change. A faint veil over everything counts as little.
 # - $L_0$ does not see *how far* they change. One white pixel in a black sky counts as one.
-# - None of them sees *what* changes. Shift the whole image by one pixel: you hardly notice, and all three norms jump.
+# - None of them sees *what* changes. Shift the whole image by one pixel: it shows the same thing, and the norms call it a large change (an exercise measures how large).
 #
 # When a paper says "robust", ask: in which norm, and how far? For $d$ values the norms are tied together by
 #
@@ -578,7 +578,7 @@ asked = attacks.bim(net, ten, everything, eps=8 / 255, steps=20,
 reached = evaluation.evaluate(net, ten, asked, everything,
                               targeted=True).success
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Ten copies of the same colour image, to the eye all alike. Under each stands the class that was asked for; a green frame says that the network answers with that class."}, "figure": {"caption": "One image, ten wishes. Under each copy stands the class that was asked for; a green frame means that the network gives exactly this answer, an orange dashed one that it does not.", "name": "fig-00-wishes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Ten copies of the same colour image, each with its own faint noise. Under each stands the class that was asked for; a green frame says that the network answers with that class."}, "figure": {"caption": "One image, ten wishes. Under each copy stands the class that was asked for; a green frame means that the network gives exactly this answer, an orange dashed one that it does not.", "name": "fig-00-wishes"}}
 plots.images(asked, titles=cifar.classes, columns=5, frame=reached.tolist(), source=cifar.source)
 
 # %% tags=["remove-input"]

@@ -61,7 +61,7 @@ widgets.explore(add_noise, alt=describe_noise, eps={f"{k}/255": k / 255 for k in
                 caption="The same noise on three digits and on three photographs. The literature attacks photographs with epsilons up to 8/255 or so, and digits with up to 77/255.")
 
 # %% [markdown]
-# The noise hides in the texture of a photograph; on the black paper of a digit you see it much earlier. And yet digits are attacked with the far larger $\varepsilon$. We shall see why, and that it is not quite innocent.
+# Where do you see the noise first, in the texture of a photograph or on the black paper of a digit? Judge for yourself. And yet digits are attacked with the far larger $\varepsilon$. We shall see why, and that it is not quite innocent.
 #
 # :::{admonition} At a glance
 # :class: glance
@@ -82,7 +82,7 @@ for part in (mnist_train, mnist_test, cifar_train, cifar_test):
 #
 # ## MNIST: seventy thousand digits
 #
-# MNIST {cite}`lecun1998` is the fruit fly of this field: small, quickly bred, and known to everybody.
+# MNIST {cite}`lecun1998` is the fruit fly of this field: small, and quickly bred.
 # Look at the 4s and the 9s, and at the different ways of writing a 1 or a 7.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A grid of fifty small grey images of handwritten digits, white on black, each with its label above."}, "figure": {"caption": "The first fifty training images of MNIST, with their labels.", "name": "fig-01-mnist-train"}}
@@ -146,7 +146,7 @@ widgets.predict(
     "Whose are the first five thousand test digits?",
     {"The employees'": "So says the description that came with the data. A description can be checked.",
      "The students'": "The description has the halves the wrong way round.",
-     "Both, well mixed": "That would have been a good idea. Mixing was the point of MNIST, but within the test set nobody shuffled."},
+     "Both, well mixed": "That would have been a good idea. Mixing was the point of MNIST, but the test set is not shuffled within."},
     answer="The students'")
 
 # %% tags=["remove-input", "covered"]
@@ -199,7 +199,7 @@ records.verdict("58,527 of the 60,000 training digits are by 500 students, the r
 show(cifar_train[:40])
 
 # %% [markdown]
-# No box and no centring here: a bird may sit anywhere, in any pose, before any background. Cover the labels and guess a few. You will not always be sure, and neither will the networks.
+# No box and no centring here: a bird may sit anywhere, in any pose, before any background. Cover the labels and guess a few. Are you sure every time?
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A grid of forty small colour images drawn at random from the test images, each with the name of its class above."}, "figure": {"caption": "Forty test images, drawn at random (seed 0). Our copy keeps the test images in an order of its own, so an index such as test[2] names another image here than in CIFAR-10.", "name": "fig-01-cifar-test"}}
 show(cifar_test.sample(40, seed=0))
@@ -393,7 +393,7 @@ for k in (1, 2, 4, 8, 16, 77):
 
 # %% [markdown]
 # The same number in normalised units would mean a different change for every data set and for every colour. Worse, it would mean something else if somebody trained with other constants.
-# In pixel units it means the same for everybody, for a network and for an eye: $\varepsilon = 8/255$ is **eight of the 255 steps between black and white**.
+# In pixel units it means the same for every network: $\varepsilon = 8/255$ is **eight of the 255 steps between black and white**.
 #
 # So in this book an image is always in $[0, 1]$, $\varepsilon$ is always in the same units, and normalisation is the *first layer of the network*, where no attack can get its units wrong:
 
@@ -406,7 +406,7 @@ print(f"standard deviation {first_layer.std.item():.4f}")
 # %% [markdown]
 # ## Not seen, and not changed: two limits
 #
-# At the top you saw noise on digits long before $\varepsilon = 0.3$, and the literature goes up to there. The usual reason is that a digit stays *readable*: "you cannot see it" and "it still means the same" are two different limits, and the second is the one that counts.
+# At the top you could push the noise on a digit as far as $\varepsilon = 0.3$, and the literature goes up to there. The usual reason is that a digit stays *readable*: "you cannot see it" and "it still means the same" are two different limits, and the second is the one that counts.
 # Is it kept? We take some digits, and move every pixel by at most $0.3$ towards an image of *another* digit, the one that can be reached best.
 # **Read the middle row aloud before you look at the others.**
 
@@ -449,7 +449,7 @@ records.say("These are the {n} of the first {m} test digits that can be reached 
 # %% tags=["remove-input"]
 widgets.predict(
     "Of 4,000 images saved as JPEG with quality 75, how many lie within 8/255 of the original, in the L-infinity norm?",
-    {"Nearly all": "You cannot see the difference, and 8/255 cannot be seen either. But the two differences are not alike.",
+    {"Nearly all": "Both are called small. But one adds noise on purpose, and the other leaves out what a photograph can spare.",
      "About half": "Half of the values lie within four levels. The norm asks for the one that moved furthest.",
      "None": "In every image some value moves further than any attack with this budget would be allowed to move it."},
     answer="None")
@@ -504,7 +504,7 @@ records.say("{first}\n\n{second}", first=for_each[0], second=for_each[1],
             holds=all(at[level]["paired"]["low"] > 0 for at in versions.values() for level in ("2", "4")))
 
 # %% [markdown]
-# So the networks do mind a change that people hardly see: on these images, both networks withstand FGSM better on the originals. What an attack achieves depends on the copy: compare numbers only where the copy is named.
+# So it matters to the networks which version they get: on these images, both networks withstand FGSM better on the originals. What an attack achieves depends on the copy: compare numbers only where the copy is named.
 
 # %% [markdown]
 # If you have the original files, put them where `advlens doctor` tells you, and run this page again: the line under the figures will change, and some numbers with it.

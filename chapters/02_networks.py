@@ -358,9 +358,9 @@ records.say("Without the slope an entry of the gradient is off by up to {off:.2f
 
 # %% [markdown]
 # :::{container} covered
-# Both mistakes stand in print (the book's page of [sources and errata](../book/sources_and_errata.md) lists them), and whoever uses autograd never notices. An attack walks along the same gradient, taken in the picture instead of the weights: test it before you trust what it finds.
+# Both mistakes stand in print (the book's page of [sources and errata](../book/sources_and_errata.md) lists them). With autograd one does not meet them. An attack walks along the same gradient, taken in the picture instead of the weights: test it before you trust what it finds.
 #
-# A brain hardly learns like this: the way back needs the very same weights as the way forth, and an error signal that every synapse must wait for, while real synapses seem to change by what they can feel on the spot {cite}`crick1989`.
+# {cite:t}`crick1989` doubts that a brain learns like this: the way back needs the very same weights as the way forth, and an error signal that every synapse must wait for, while real synapses seem to change by what they can feel on the spot.
 # :::
 #
 # ## Watching a network learn
@@ -463,7 +463,7 @@ records.say("At the steepest pixel of this image the slope is {one:.1e} with the
 #
 # ## Learning by heart
 #
-# The networks of this book were trained once, on the full real training sets, with *augmentation*: in every epoch each picture is moved by a few pixels, and each photograph is mirrored half of the time. The network never sees quite the same picture twice. Each has a *card* that says how it was trained.
+# The networks of this book were trained once, on the full real training sets, with *augmentation*: in every epoch each picture is moved by a few pixels, and each photograph is mirrored half of the time. So the network sees a picture in many places. Each has a *card* that says how it was trained.
 
 # %% tags=["remove-input"]
 from IPython.display import Markdown

@@ -41,7 +41,7 @@ plots.use_style()
 widgets.lab(net="lenet", attack="pgd")
 
 # %% [markdown]
-# An attack that looks again is called **projected gradient descent**, PGD. It is the attack on which most of the field is built, and a way to fool oneself as well: at the end of this chapter a network without any defence will look robust, and we shall find out why.
+# An attack that looks again is called **projected gradient descent**, PGD. It is a strong tool, and a way to fool oneself as well: at the end of this chapter a network without any defence will look robust, and we shall find out why.
 #
 # :::{admonition} At a glance
 # :class: glance
