@@ -24,7 +24,7 @@ from functools import partial
 
 import torch
 
-from advlens import attacks, data, evaluation, zoo
+from advlens import attacks, data, evaluation, geometry, zoo
 from advlens.attacks.strongest import QUERIES, strongest
 from advlens.course import records
 from advlens.inputs import frozen, image_gradient
@@ -41,7 +41,7 @@ seeded = lambda: torch.Generator().manual_seed(0)
 def minimum_norm(model, x, y, eps):
     """Images where it ends inside the ball, else x."""
     images = attacks.fmn(model, x, y, steps=100)
-    outside = (images - x).abs().amax((1, 2, 3)) > eps
+    outside = geometry.norm(images - x, "linf") > eps
     images[outside] = x[outside]
     return images
 
@@ -89,10 +89,10 @@ def measured(attack, net: str) -> dict:
         began = time.process_time()
         images = attack(model, x, y, eps).detach()
         seconds = time.process_time() - began
-    outside = (images - x).abs().amax((1, 2, 3)) > eps + 1e-6
-    if outside.any():
-        raise ValueError(f"{int(outside.sum())} images lie outside the ball")
-    left = (~evaluation.evaluate(model, x, images, y).success).sum().item()
+    found = evaluation.evaluate(model, x, images, y)
+    if outside := (found.linf > eps + 1e-6).sum().item():
+        raise ValueError(f"{outside} images lie outside the ball")
+    left = (~found.success).sum().item()
     return {"data": test.name, "eps": eps, "images": len(x), "left": left, "forward": work.forward / len(x),
             "backward": work.backward / len(x), "seconds": seconds}
 
@@ -138,13 +138,13 @@ def judged(net: str) -> str:
     return "\n".join(lines)
 
 
-def wrong_signs(net: str, n: int = 300) -> dict[str, float]:
+def wrong_signs(net: str) -> dict[str, float]:
     """Share of images of which more than 10 % of the gradient's signs are wrong, for each way to compute it.
 
     Each peer's signs are read off its FGSM, on images squeezed a little so that nothing is cut at 0 and 1.
     """
     eps = 1 / 255
-    test, model = images_of(net, n)
+    test, model = images_of(net, IMAGES)
     x, y = test.images.clamp(2 * eps, 1 - 2 * eps), test.labels
     torchattacks, foolbox, evasion = (peer(name) for name in ("torchattacks", "foolbox", "art.attacks.evasion"))
     theirs = evasion.FastGradientMethod(art(model, x), eps=eps)
@@ -161,9 +161,9 @@ def wrong_signs(net: str, n: int = 300) -> dict[str, float]:
     return {name: (wrong(d) > 0.1).float().mean().item() for name, d in signs.items()}
 
 
-def sure(factor: int, n: int = 500) -> dict[str, float]:
-    """Success of PGD-40 at eps = 0.1 on LeNet with its logits multiplied by the factor."""
-    test, model = images_of("lenet", n)
+def sure(factor: int) -> dict[str, float]:
+    """Success of PGD-40 at eps = 0.1, on 500 images, on LeNet with its logits multiplied by the factor."""
+    test, model = images_of("lenet", 500)
     x, y, eps, steps = test.images, test.labels, 0.1, 40
     model[-1].weight.data *= factor
     model[-1].bias.data *= factor

@@ -159,7 +159,6 @@ def tile(ax, image, x, y, side, *, cmap="gray", limit=None, frame=0.05) -> None:
               zorder=2)
     ax.add_patch(FancyBboxPatch((x, y), side, side, boxstyle=f"square,pad={frame}", facecolor=PAPER,
                                 edgecolor="none", zorder=1))
-    ax.set(xlim=ax.get_figure().bbox_inches.intervalx, ylim=ax.get_figure().bbox_inches.intervaly)
 
 
 def save(fig: plt.Figure, name: str, dpi: int, colours: int = 128) -> None:

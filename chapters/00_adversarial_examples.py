@@ -222,7 +222,7 @@ records.say("Of {n} random patterns, **{hits}** changed the answer. On average t
 
 # %% [markdown]
 # :::{container} covered
-# So it is not snow that the network dislikes. It is a few directions among very many, and somebody has to look for them.
+# So it is not snow that the network dislikes here. It is a direction that none of the coins found, and somebody has to look for it.
 # That is why the word is adversarial: there is an adversary, and he calculates.
 # :::
 #

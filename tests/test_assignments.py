@@ -52,7 +52,7 @@ def test_a_master_is_a_ladder_with_pictures_and_the_set_up_cell(master):
 
 
 @each_master
-def test_the_points_of_the_marking_guide_add_up(master):
+def test_a_thought_has_a_marking_guide_in_points(master):
     thought = grading.read_master(master).cells[-1]
     guide = thought.source.split("**Marking guide.**")[1]
     assert re.search(r"\d points?", guide) and thought.metadata.nbgrader.points >= 4

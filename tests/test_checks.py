@@ -20,20 +20,9 @@ from advlens.course import checks
 from advlens.course.checks import remote
 from advlens.course.checks.closed import closed_book
 from advlens.course.grading.judge import Verdict, judge
+from wrong_answers import gradient, hint, in_evaluation_mode, slips, step
 
 MASTERS = Path(__file__).parents[1] / "exercises"
-
-
-def hint(check, *answers) -> str:
-    with pytest.raises(checks.CheckFailed) as failed:
-        check(*answers)
-    return str(failed.value)
-
-
-def slips(table: dict):
-    """Parametrize over {part of the hint: wrong answer}."""
-    return pytest.mark.parametrize("words, wrong", table.items(),
-                                   ids=[re.sub(r"\W+", "-", words)[:40] for words in table])
 
 
 def test_every_check_that_a_master_calls_is_known():
@@ -219,26 +208,6 @@ def test_one_million(words, wrong):
 
 
 # --- 03 ------------------------------------------------------------------------------
-
-def gradient(model, x, y, reduction="sum", before=lambda z: z):
-    point = x.clone().requires_grad_()
-    return torch.autograd.grad(F.cross_entropy(before(model(point)), y, reduction=reduction), point)[0]
-
-
-def in_evaluation_mode(function):
-    """A good guest, whose only slip is in the step itself."""
-    def attack(model, *arguments):
-        was = model.training
-        model.eval()
-        answer = function(model, *arguments)
-        model.train(was)
-        return answer
-    return attack
-
-
-def step(model, x, y, eps):
-    return (x + eps * gradient(model, x, y).sign()).clamp(0, 1)
-
 
 def one_step(change):
     """change(x, g, eps) -> images, clamped."""

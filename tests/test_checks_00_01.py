@@ -1,24 +1,20 @@
 """Checks of chapters 00 and 01 meet the answers that students really give: each earns its own hint."""
 
-import re
-
 import pytest
 import torch
 
 from advlens import attacks, data, evaluation, zoo
 from advlens.course import checks
+from wrong_answers import hint, slips
 
 
-def hint(check, *answers) -> str:
-    with pytest.raises(checks.CheckFailed) as failed:
-        check(*answers)
-    return str(failed.value)
-
-
-def slips(table: dict):
-    """Parametrize over {part of the hint: wrong answer}."""
-    return pytest.mark.parametrize("words, wrong", table.items(),
-                                   ids=[re.sub(r"\W+", "-", words)[:40] for words in table])
+def hundred_digits(name: str) -> tuple:
+    """A net, the first hundred test digits, their labels, the coin flips, and changed(images): the share of answers."""
+    digits, net = data.load("digits", "test")[:100], zoo.pretrained(name, "digits")
+    sign = torch.randint(0, 2, digits.images.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    before = evaluation.logits(net, digits.images).argmax(1)
+    changed = lambda images: (evaluation.logits(net, images).argmax(1) != before).float().mean().item()
+    return net, digits.images, digits.labels, sign, changed
 
 
 @pytest.mark.parametrize("check", [checks.four_pixels, checks.units])
@@ -68,13 +64,9 @@ def test_four_pixels(words, wrong):
 @pytest.fixture(scope="module")
 def noise():
     """The right answers of the exercise with noise, and what they are made from."""
-    digits, net = data.load("digits", "test")[:100], zoo.pretrained("fully_connected", "digits")
-    x = digits.images
-    sign = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    before = evaluation.logits(net, x).argmax(1)
-    changed = lambda images: (evaluation.logits(net, images).argmax(1) != before).float().mean().item()
+    net, x, y, sign, changed = hundred_digits("fully_connected")
     shares = [changed((x + k * 0.1 * sign).clamp(0, 1)) for k in range(1, 11)]
-    fgsm = changed(attacks.fgsm(net, x, digits.labels, eps=0.1))
+    fgsm = changed(attacks.fgsm(net, x, y, eps=0.1))
     return {"fgsm": fgsm, "shares": shares, "factor": 1 + next(k for k, share in enumerate(shares) if share >= fgsm),
             "raw": [changed(x + k * 0.1 * sign) for k in range(1, 11)]}
 
@@ -104,13 +96,11 @@ def test_louder(words, wrong, noise):
 @pytest.fixture(scope="module")
 def moved():
     """Shares of changed answers and changes of the images, for a shift with `torch.nn.functional.pad(x, pad(k))`."""
-    x, net = data.load("digits", "test")[:100].images, zoo.pretrained("lenet", "digits")
-    before = evaluation.logits(net, x).argmax(1)
+    _, x, _, _, changed = hundred_digits("lenet")
 
     def measure(pad):
         shifted = [torch.nn.functional.pad(x, pad(k)) for k in range(1, 6)]
-        shares = [(evaluation.logits(net, s).argmax(1) != before).float().mean().item() for s in shifted]
-        return shares, torch.stack([(s - x).flatten(1) for s in shifted])
+        return [changed(s) for s in shifted], torch.stack([(s - x).flatten(1) for s in shifted])
 
     return measure
 
@@ -203,11 +193,8 @@ def test_colours(words, wrong, shapes):
 @pytest.fixture(scope="module")
 def bytes_and_right():
     """The right answers of the accident with bytes."""
-    x, net = data.load("digits", "test")[:100].images, zoo.pretrained("lenet", "digits")
-    sign = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    _, x, _, sign, changed = hundred_digits("lenet")
     in_bytes = ((x * 255).round().to(torch.uint8) + (8 * sign).to(torch.uint8)).float() / 255
-    before = evaluation.logits(net, x).argmax(1)
-    changed = lambda images: (evaluation.logits(net, images).argmax(1) != before).float().mean().item()
     return {"wrapped": ((in_bytes - x).abs() > 0.5).float().mean().item(), "linf": (in_bytes - x).abs().max().item(),
             "changed": changed(in_bytes), "changed_right": changed((x + 8 / 255 * sign).clamp(0, 1))}
 

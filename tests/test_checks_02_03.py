@@ -1,18 +1,13 @@
 """The checks of chapters 02 and 03 against known wrong answers: each fails with the hint that names its mistake."""
 
+from functools import partial
+
 import pytest
 import torch
-import torch.nn.functional as F
 
 from advlens import data, evaluation, zoo
 from advlens.course import checks
-
-
-def hint(check, *answer) -> str:
-    with pytest.raises(checks.CheckFailed) as failed:
-        check(*answer)
-    return str(failed.value)
-
+from wrong_answers import gradient, hint, in_evaluation_mode, slips, step
 
 # --- 02, the pencil -------------------------------------------------------------
 
@@ -26,7 +21,7 @@ def test_the_right_network_by_hand_passes(capsys):
     assert capsys.readouterr().out.count("ok") == 6
 
 
-@pytest.mark.parametrize("words, changed", {
+@slips({
     "negative before the ReLU": dict(hidden=[1.5, -1.5]),
     "bias of the second hidden neuron": dict(hidden=[1.5, -0.5]),
     "no bias and no ReLU": dict(hidden=[1.5, 0.5]),
@@ -41,9 +36,9 @@ def test_the_right_network_by_hand_passes(capsys):
     "signs are turned": dict(slopes=[-4.0, 2.0]),
     "`slopes` is not dz/dx": dict(slopes=[1.0, 1.0]),
     "'hidden' holds 3 numbers": dict(hidden=[1.5, 0, 2]),
-}.items())
-def test_two_neurons(words, changed):
-    assert words in hint(checks.two_neurons, two_neurons(**changed))
+})
+def test_two_neurons(words, wrong):
+    assert words in hint(checks.two_neurons, two_neurons(**wrong))
 
 
 def test_a_key_or_the_dict_is_missing():
@@ -115,12 +110,8 @@ def test_both_steps(words, fgsm, fgm):
 # --- 03, all on one value -----------------------------------------------------------
 
 def largest_value(model, x, y, eps, *, find=torch.abs, push=torch.sign, shared=False, clamp=True, turn=1):
-    """Right, or with one slip."""
-    was = model.training
-    model.eval()
-    point = x.clone().requires_grad_()
-    g = torch.autograd.grad(F.cross_entropy(model(point), y, reduction="sum"), point)[0].flatten(1)
-    model.train(was)
+    """Right but for the mode of the model, or with one slip."""
+    g = gradient(model, x, y).flatten(1)
     where = find(g).argmax(1, keepdim=True)
     if shared:
         where = g.abs().amax(0).argmax().expand(len(x), 1)
@@ -130,39 +121,30 @@ def largest_value(model, x, y, eps, *, find=torch.abs, push=torch.sign, shared=F
 
 
 def slip(**changed):
-    return lambda model, x, y, eps: largest_value(model, x, y, eps, **changed)
+    return in_evaluation_mode(partial(largest_value, **changed))
 
 
-def in_training_mode(model, x, y, eps):
-    model.train()
+def forgets_the_mode(model, x, y, eps):
+    model.eval()
     return largest_value(model, x, y, eps)
 
 
-def all_values(model, x, y, eps):
-    was = model.training
-    model.eval()
-    point = x.clone().requires_grad_()
-    g, = torch.autograd.grad(F.cross_entropy(model(point), y, reduction="sum"), point)
-    model.train(was)
-    return (x + eps * g.sign()).clamp(0, 1)
-
-
 def test_the_right_largest_value_passes(capsys):
-    checks.largest_value(largest_value)
+    checks.largest_value(slip())
     assert capsys.readouterr().out.count("ok") == 3
 
 
-@pytest.mark.parametrize("words, wrong", {
+@slips({
     "Wrong sign": slip(turn=-1),
     "not the largest in size": slip(find=lambda g: g),
     "One position is used": slip(shared=True),
-    "That is FGSM": all_values,
+    "That is FGSM": in_evaluation_mode(step),
     "always becomes brighter": slip(push=torch.ones_like),
     "take its sign": slip(push=lambda g: g),
     "A value leaves [0, 1]": slip(clamp=False),
     "come back unchanged": slip(turn=0),
     "The result is not x": slip(turn=0.5),
-    "in another mode": in_training_mode,
-}.items())
+    "in another mode": forgets_the_mode,
+})
 def test_largest_value(words, wrong):
     assert words in hint(checks.largest_value, wrong)

@@ -8,16 +8,15 @@ Number and caption of the figure come from myst-nb, whatever the output is.
 import base64
 import io
 import re
-from pathlib import Path
 
 from docutils import nodes
+from lens import COURSE
 from PIL import Image
 from sphinx.util import logging
 
-import advlens.course
 from advlens.course.pictures import named
 
-SHEET = Path(advlens.course.__file__).with_name("figures.css")
+SHEET = COURSE / "figures.css"
 PICTURE = re.compile(r'\A<style>.*?</style>(?=<div class="lens-picture">)', re.DOTALL)
 
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from docutils import nodes
-from fontTools import subset
+from fonts import save_cut
 from fontTools.ttLib import TTFont
 from math_core import LatexError, LatexToMathML
 from sphinx.errors import ExtensionError
@@ -21,16 +21,15 @@ FONT = Path(__file__).parents[1] / "_static" / "vendor" / "stix" / "stix-two-mat
 NAME = "stix-two-math.woff"
 # An identifier of one letter is drawn in mathematical italics, which have code points of their own.
 ITALICS = {*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)} - {0x1D455} | {0x210E}  # h is Planck's constant
+# Function application, times, separator, plus; and the selector of another form of the letter before it.
+INVISIBLE = {0x2061, 0x2062, 0x2063, 0x2064, 0xFE00}
 FORMULA = re.compile(r"<math\b.*?</math>", re.S)
-
-
-def converter(config) -> LatexToMathML:
-    return LatexToMathML(macros=config.mathml_macros)
 
 
 def convert(self, node, displaystyle: bool) -> str:
     try:
-        return converter(self.builder.config).convert_with_local_state(node.astext(), displaystyle=displaystyle)
+        converter = LatexToMathML(macros=self.builder.config.mathml_macros)
+        return converter.convert_with_local_state(node.astext(), displaystyle=displaystyle)
     except LatexError as wrong:
         LOG.warning("a formula cannot be set: %s\n%s", node.astext(), wrong, location=node)
         return f"<code>{html.escape(node.astext())}</code>"
@@ -85,15 +84,7 @@ def cut_font(app, exception):
     lacking = {code for code in wanted - font.getBestCmap().keys() if not chr(code).isspace() and code not in INVISIBLE}
     if lacking:
         raise ExtensionError(f"{FONT.name} cannot draw {', '.join(map(hex, sorted(lacking)))}")
-    options = subset.Options(flavor="woff", hinting=False, layout_features=["*"])
-    cutter = subset.Subsetter(options)
-    cutter.populate(unicodes=wanted)
-    cutter.subset(font)
-    subset.save_font(font, str(Path(app.outdir) / "_static" / NAME), options)
-
-
-# Function application, times, separator, plus; and the selector of another form of the letter before it.
-INVISIBLE = {0x2061, 0x2062, 0x2063, 0x2064, 0xFE00}
+    save_cut(font, wanted, str(Path(app.outdir) / "_static" / NAME))
 
 
 def setup(app):

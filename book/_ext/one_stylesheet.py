@@ -14,10 +14,10 @@ import re
 from pathlib import Path
 
 import tinycss2
-from fontTools import subset
+from fonts import save_cut
 from fontTools.ttLib import TTFont
+from lens import COURSE
 
-COURSE = Path(__file__).resolve().parents[2] / "lib" / "advlens" / "course"
 NAME = "book.css"
 THEMES = ["basic.css", "styles/pydata-sphinx-theme.css"]  # what the theme's template links before all others
 GROUPS = {"media", "supports", "layer", "container"}
@@ -107,12 +107,8 @@ def small_font(file: Path, characters: set[int]) -> str:
     characters = characters & font.getBestCmap().keys()
     if not characters:
         return ""
-    options = subset.Options(flavor="woff", hinting=False, layout_features=["*"])
-    cutter = subset.Subsetter(options)
-    cutter.populate(unicodes=characters)
-    cutter.subset(font)
     out = io.BytesIO()
-    subset.save_font(font, out, options)
+    save_cut(font, characters, out)
     return f"url(data:font/woff;base64,{base64.b64encode(out.getvalue()).decode()}) format('woff')"
 
 

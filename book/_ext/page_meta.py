@@ -1,11 +1,13 @@
 """What a search engine and a shared link say about a page: its title, a sentence or two of it, and a picture."""
 
+from html import unescape
+
 from docutils import nodes
 
 LONGEST = 160  # characters of a description that a search engine shows
-FIXED = {
-    "search": "Search all chapters, exercises and look-up pages of the book.",
-    "genindex": "All words of the glossary and all indexed terms of the book, from A to Z.",
+FIXED = {  # pages that no author writes: title and description
+    "search": ("Search", "Search all chapters, exercises and look-up pages of the book."),
+    "genindex": ("Index", "All words of the glossary and all indexed terms of the book, from A to Z."),
 }
 PICTURE = "_static/sharing.png"
 
@@ -25,9 +27,9 @@ def description(doctree) -> str:
 
 
 def plain(node) -> str:
-    """The text of a node as it reads aloud: formulas and citations left out."""
-    if isinstance(node, (nodes.math, nodes.citation_reference)) or node.tagname == "pending_xref":
-        return "" if isinstance(node, nodes.math) else node.astext()
+    """The text of a node as it reads aloud: formulas left out."""
+    if isinstance(node, nodes.math):
+        return ""
     if isinstance(node, nodes.Text):
         return str(node)
     return "".join(plain(child) for child in node.children)
@@ -42,9 +44,10 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 def describe(app, pagename, templatename, context, doctree):
     book = app.config.html_title
-    own = {"search": "Search", "genindex": "Index"}.get(pagename) or nodes.unescape(context.get("title") or "")
+    own, told = FIXED.get(pagename) or (unescape(context.get("title") or ""),
+                                        description(doctree) if doctree else f"A page of {book}.")
     context["page_title"] = title(pagename, own, book, app.config.root_doc)
-    context["page_description"] = FIXED.get(pagename) or (description(doctree) if doctree else f"A page of {book}.")
+    context["page_description"] = told
     context["sharing_picture"] = app.config.html_baseurl and app.config.html_baseurl.rstrip("/") + "/" + PICTURE
 
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from html import unescape
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,16 +100,11 @@ def summary(found: list[Claim]) -> nodes.Node:
 
 def name_claims(app, doctree):
     """Give each claim of a chapter the id that its row links to."""
-    number = 0
-
-    def named(told: re.Match) -> str:
-        nonlocal number
-        number += 1
-        return f'id="claim-{number}" {told[0]}'
-
+    number = count(1)
     for raw in doctree.findall(nodes.raw):
         if raw.get("format") == "html" and TOLD.search(raw.astext()):
-            raw.children = [nodes.Text(TOLD.sub(named, raw.astext()))]
+            named = TOLD.sub(lambda told: f'id="claim-{next(number)}" {told[0]}', raw.astext())
+            raw.children = [nodes.Text(named)]
             raw.rawsource = raw.astext()
 
 

@@ -1,9 +1,5 @@
 /* What the theme and docutils leave unsaid to those who listen to a page or use its keyboard; and paper is white. */
 (() => {
-  const name = (element, text) => {
-    if (text && !element.hasAttribute("aria-label")) element.setAttribute("aria-label", text);
-  };
-
   /* What scrolls sideways must be reachable by keyboard. */
   const SCROLLING = ["pre", ".pst-scrollable-table-container", "div.math", "figure"];
   function reachable() {
@@ -25,7 +21,8 @@
     if (article) new ResizeObserver(reachable).observe(article);  // also when a part opens
     document.querySelectorAll(".bd-sidebar-primary details > summary").forEach((summary) => {
       const link = summary.closest("li").querySelector("a");
-      name(summary, "Pages under " + (link ? link.textContent.trim() : "this one"));
+      if (!summary.hasAttribute("aria-label"))
+        summary.setAttribute("aria-label", "Pages under " + (link ? link.textContent.trim() : "this one"));
     });
     /* A role that the standard has since withdrawn, and lists that hold more than items. */
     document.querySelectorAll('[role="doc-biblioentry"], .citation-list[role="list"]').forEach((entry) => entry.removeAttribute("role"));

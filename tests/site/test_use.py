@@ -13,6 +13,7 @@ REPOSITORY, BRANCH = CONFIG["repository"]["url"], CONFIG["repository"]["branch"]
 NOTEBOOKS = [name for name in CONTENTS if (ROOT / f"{name}.ipynb").is_file()]
 WITH_WIDGETS = [name for name in NOTEBOOKS if "lens-widget" in (ROOT / f"{name}.ipynb").read_text()]
 
+
 @pytest.fixture
 def page(new_page):
     page = new_page()

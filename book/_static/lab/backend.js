@@ -47,14 +47,13 @@
 
    await backend.warm(net, data) -> { net, data, shape: [C, H, W], classes: [names] }: loads the weights and runs once,
    because the first passes are slow.  Cancels nothing; call it while the reader still looks.
-   await backend.codec(x, shape, quality) -> Float32Array: JPEG alone, without a network.
    await backend.how() -> { worker: true | false, wasm: true | false }: false is the slower way, same numbers.
 
    One thing at a time, and the latest wins: a request that still waits when the next one comes is given up at once;
    one that runs may finish if that takes no longer than 150 ms (so a slider that is dragged shows pictures on its
    way), then it is given up too.  backend.cancel() gives up everything.  Given up = rejected with an error whose
    name is "AbortError": ignore these.  Other errors have a message for the reader's console.  For nets side by side
-   make one backend each.  backend.close() ends the worker.
+   make one backend each.
 
    Where a page's policy forbids Blob workers the same code runs in the page, in slices of at most some milliseconds;
    where it forbids WebAssembly, in plain loops. */
@@ -86,7 +85,7 @@
   /* The other side of the wire, in a worker or in the page: post(message) answers.  Self-contained: see `source`. */
   function makeServer(lab, post) {
     const SLICE = 10;  // ms of work between two looks at what came in
-    const codec = lab.makeCodec(), engine = lab.makeEngine(lab.convolve), attacks = lab.makeAttacks(codec);
+    const engine = lab.makeEngine(lab.convolve), attacks = lab.makeAttacks(lab.makeCodec());
     const nets = new Map(), cancelled = new Set(), running = new Set();
     const turn = new MessageChannel(), waiting = [];
     turn.port1.onmessage = () => waiting.shift()();
@@ -108,7 +107,6 @@
     const jobs = {
       how: () => ({ wasm: engine.wasm }),
       add: (id, { key, net }) => { nets.set(key, nets.get(key) ?? engine.compile(net)); },
-      codec: (id, { x, shape, quality }) => codec.roundTrip(x, shape, quality),
       warm(id, { key }) {  // three times, so that the browser compiles what it met
         const net = nets.get(key), [channels, height, width] = net.shape;
         for (let i = 0; i < 3; i++) net.backward(net.forward(new Float32Array(channels * height * width)));
@@ -148,11 +146,11 @@
       postMessage({ ready: true });`;
   };
 
-  /* { send, close, worker }: the server in a worker, or where a policy forbids that in the page. */
+  /* { send, worker }: the server in a worker, or where a policy forbids that in the page. */
   function connect(hear) {
     const inPage = () => {
       const receive = makeServer(lensLab, (message) => setTimeout(hear, 0, structuredClone(message)));
-      return { worker: false, send: (message) => receive(structuredClone(message)), close() {} };
+      return { worker: false, send: (message) => receive(structuredClone(message)) };
     };
     return new Promise((resolve) => {
       const address = URL.createObjectURL(new Blob([source()], { type: "text/javascript" }));
@@ -172,7 +170,7 @@
         URL.revokeObjectURL(address);
         worker.onmessage = (event) => hear(event.data);
         worker.onerror = (event) => hear({ broken: event.message });
-        resolve({ worker: true, send: (message) => worker.postMessage(message), close: () => worker.terminate() });
+        resolve({ worker: true, send: (message) => worker.postMessage(message) });
       };
     });
   }
@@ -270,13 +268,8 @@
       async warm(net, data) {
         return { net, data, ...await ask("warm", { key: await weights(net, data) }) };
       },
-      codec: (x, shape, quality) => ask("codec", { x, shape, quality }),
       async how() {
         return { worker: (await server).worker, ...await ask("how", {}) };
-      },
-      async close() {
-        cancel();
-        (await server).close();
       },
     };
   };

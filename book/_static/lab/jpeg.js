@@ -35,7 +35,8 @@
     [6437, -11362, 2261, 9633, -9633, -2261, 11362, -6437],
     [4433, -10704, 10704, -4433, -4433, 10704, -10704, 4433],
     [2260, -6436, 9633, -11363, 11363, -9633, 6436, -2260]];
-  const INVERSE = DCT.map((_, i) => DCT.map((row) => row[i]));
+  const transposed = (matrix) => matrix.map((_, i) => matrix.map((row) => row[i]));
+  const INVERSE = transposed(DCT);
   // Colours, in units of 2^-16: R, G, B -> Y, Cb, Cr and back.
   const TO_YCC = [[19595, 38470, 7471], [-11058, -21710, 32768], [32768, -27439, -5329]];
   const TO_RGB = [[65536, 0, 91881], [65536, -22554, -46802], [65536, 116130, 0]];
@@ -79,7 +80,7 @@
 
   function pullBack(g, [channels, height, width]) {
     if (channels === 1) return Float64Array.from(g);
-    const area = height * width, transposed = (matrix) => matrix.map((_, i) => matrix.map((row) => row[i]));
+    const area = height * width;
     const planes = [0, 1, 2].map((c) => Float64Array.from(g.subarray(c * area, (c + 1) * area)));
     const [y, ...colours] = mixed(planes, transposed(TO_RGB), [0, 0, 0]);
     const less = colours.map((plane) => halvedBack(enlargedBack(plane, height, width), height, width));

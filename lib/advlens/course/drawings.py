@@ -11,6 +11,7 @@ from torch import nn
 from advlens import layers, models
 from advlens.course import plots
 from advlens.course.pictures import Picture
+from advlens.inputs import device_of, frozen
 
 SIZE, LINE = 10.5, 14          # of letters and of lines, in points
 MIDDLE, TEXT = 58, 108         # x of the middle of the drawn volumes, and of the words
@@ -99,13 +100,11 @@ def stages(model: nn.Module, shape: tuple[int, int, int]) -> list[Stage]:
             hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
         elif not list(module.children()):
             hooks.append(module.register_forward_hook(passed))
-    training = model.training
+    x = torch.zeros(1, *shape)
     try:
-        with torch.no_grad():
-            device = next(model.parameters()).device
-            model.eval()(torch.zeros(1, *shape, device=device))
+        with frozen(model), torch.no_grad():
+            model(x.to(device_of(model, x)))
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     return found

@@ -56,7 +56,6 @@ function inPython(model) {
 /* The engine beside the page.  Each network has a worker of its own, so they compute side by side. */
 function inPage(base) {
   let script = null;
-  const made = new Map();
   const loaded = () => (script ??= new Promise((accept, refuse) => {
     if (globalThis.lensLab) return accept();
     const element = document.createElement("script");
@@ -65,16 +64,18 @@ function inPage(base) {
     element.onerror = () => refuse(new Error(`${element.src} is missing`));
     document.head.append(element);
   }));
-  const backend = async (net) => {
-    await loaded();
-    if (!made.has(net)) made.set(net, globalThis.lensLab.backend({ base }));
-    return made.get(net);
+  return (net) => {
+    let made = null;
+    const backend = async () => {
+      await loaded();
+      return made ??= globalThis.lensLab.backend({ base });
+    };
+    return {
+      run: async (request) => (await backend()).run(request),
+      smallest: async (request) => (await backend()).smallest(request),
+      warm: async (data) => (await backend()).warm(net, data),
+    };
   };
-  return (net) => ({
-    run: async (request) => (await backend(net)).run(request),
-    smallest: async (request) => (await backend(net)).smallest(request),
-    warm: async (data) => (await backend(net)).warm(net, data),
-  });
 }
 
 /* --- links: the state as text, and back ----------------------------------------------------------- */
@@ -118,28 +119,29 @@ function toLink(state) {
 function fromLink(text, spec) {
   const said = new URLSearchParams(text);
   if (!said.has("attack")) return null;
-  const state = { ...spec.start }, number = (key, low, high, otherwise) => {
+  const state = { drawing: null, ...spec.start };
+  const number = (key, low, high, otherwise = null) => {
     const v = Number(said.get(key));
     return said.has(key) && v >= low && v <= high ? v : otherwise;
   };
-  if (said.get("data") in spec.groups) state.data = said.get("data");
+  const whole = (...given) => { const v = number(...given); return v === null ? null : Math.round(v); };
+  if (Object.hasOwn(spec.groups, said.get("data"))) state.data = said.get("data");
   const group = spec.groups[state.data], nets = (said.get("nets") || "").split(",");
   state.nets = group.nets.filter((net) => nets.includes(net));
   if (!state.nets.length) state.nets = group.nets.slice(0, 1);
-  if (said.get("attack") in spec.attacks) state.attack = said.get("attack");
+  if (Object.hasOwn(spec.attacks, said.get("attack"))) state.attack = said.get("attack");
   state.norm = normOf(state.attack, said.get("norm") === "l2" ? "l2" : "linf");
   state.source = state.nets.includes(said.get("from")) ? said.get("from") : "";
   state.eps = number("eps", 0, group.limits[state.norm][0], 0);
-  state.steps = Math.round(number("steps", 1, 40, spec.start.steps));
-  const whole = (key, high) => { const v = number(key, 0, high, null); return v === null ? null : Math.round(v); };
-  state.target = whole("target", group.classes.length - 1);
-  state.jpeg = number("jpeg", 5, 95, null);
+  state.steps = whole("steps", 1, 40, spec.start.steps);
+  state.target = whole("target", 0, group.classes.length - 1);
+  state.jpeg = whole("jpeg", 5, 95);
   state.adaptive = said.get("knows") === "1";
-  state.step = whole("step", 1000);
-  state.image = whole("image", group.labels.length - 1);
+  state.step = whole("step", 0, 1000);
+  state.image = whole("image", 0, group.labels.length - 1);
   if (said.get("drawing") && group.shape[0] === 1) {
     state.image = null;
-    try { state.drawing = { strokes: [], pixels: unpacked(said.get("drawing"), group.shape[1] * group.shape[2]) }; } catch { state.drawing = null; }
+    try { state.drawing = { strokes: [], pixels: unpacked(said.get("drawing"), group.shape[1] * group.shape[2]) }; } catch { /* not base64: an empty page */ }
   }
   return state;
 }
@@ -235,22 +237,24 @@ const best = (p) => p.reduce((b, v, k) => (v > p[b] ? k : b), 0);
 /* --- the lab ------------------------------------------------------------------------------------------------ */
 
 function start(root, backendFor, { page = null } = {}) {
+  root.children[0].hidden = true;
+  root.children[1].hidden = false;
   const spec = JSON.parse(root.querySelector(".lens-lab-spec").textContent);
   const $ = (name) => root.querySelector(`[data-lab="${name}"]`);
   const $$ = (selector) => [...root.querySelectorAll(selector)];
   const rows = Object.fromEntries($$(".lens-lab-net").map((row) => [row.dataset.net, Object.fromEntries(
-    ["noise", "seen", "bars", "verdict", "noise-foot", "seen-foot", "seen-caption"].map((name) => [name, row.querySelector(`[data-lab="${name}"]`)]).concat([["row", row]]))]));
+    ["noise", "seen", "bars", "verdict", "seen-foot", "seen-caption"].map((name) => [name, row.querySelector(`[data-lab="${name}"]`)]).concat([["row", row]]))]));
   const named = (suffix) => $$(`input[name$="-${suffix}"]`);
   const backends = Object.fromEntries(Object.keys(spec.nets).map((net) => [net, backendFor(net)]));
   const images = Object.fromEntries(Object.entries(spec.groups).map(([name, group]) => [name, bytes(group.pixels)]));
 
   let state = { drawing: null, ...spec.start };
   let past = [], changed = { key: "", at: 0 };
-  let asked = 0, settled = 0;
+  let asked = 0;
   let results = {};                       // net -> { token, of: state, x, response }
-  let judged = {};                        // net -> { key, said }
   let found = null;                       // { key, eps, norm, net }
-  let colours = null, timers = {};
+  let colours = null, timers = {}, thumbed = null;
+  const judged = new Map();               // net and key -> what it said
   const solved = new Set();
 
   const group = (s = state) => spec.groups[s.data];
@@ -260,22 +264,26 @@ function start(root, backendFor, { page = null } = {}) {
   const later = (name, ms, f) => { clearTimeout(timers[name]); timers[name] = setTimeout(f, ms); };
   const mostly = (s) => JSON.stringify([s.data, s.image, s.drawing && packed(s.drawing.pixels), main(s), s.attack, s.norm, s.attack === "pgd" ? s.steps : 0, s.target, s.jpeg, s.adaptive]);
 
+  const volume = (s = state) => group(s).shape.reduce((a, b) => a * b);
+  const unit = (levels) => Float32Array.from(levels, (v) => v / 255);
+  const stored = (k, s = state) => unit(images[s.data].subarray(k * volume(s), (k + 1) * volume(s)));
   function pixels(s = state) {
-    const n = group(s).shape.reduce((a, b) => a * b);
-    if (s.drawing) return s.drawing.pixels.some((v) => v) ? Float32Array.from(s.drawing.pixels, (v) => Math.fround(v / 255)) : null;
-    return s.image === null ? null : Float32Array.from(images[s.data].subarray(s.image * n, s.image * n + n), (v) => Math.fround(v / 255));
+    if (s.drawing) return s.drawing.pixels.some((v) => v) ? unit(s.drawing.pixels) : null;
+    return s.image === null ? null : stored(s.image, s);
   }
   const truth = (s = state) => (s.image === null ? null : group(s).labels[s.image]);
 
   /* --- changing the state --- */
 
+  const keep = () => { past = [...past.slice(1 - REMEMBERED), state]; };
+
   function change(key, values, { remember = true } = {}) {
     const now = Date.now();
-    if (remember && !(key === changed.key && now - changed.at < TOGETHER)) past = [...past.slice(1 - REMEMBERED), state];
+    if (remember && !(key === changed.key && now - changed.at < TOGETHER)) keep();
     if (remember) changed = { key, at: now };
     const before = state;
     state = { ...state, ...values };
-    if (state.norm !== before.norm || state.data !== before.data) state.eps = rescaled(before.eps, limit(before), limit());
+    if (!("eps" in values) && (state.norm !== before.norm || state.data !== before.data)) state.eps = rescaled(before.eps, limit(before), limit());
     if (["attack", "data", "image", "nets"].includes(key) || (key === "steps" && state.step !== null)) state.step = state.step === null ? null : 0;
     if (!state.nets.includes(state.source)) state.source = "";
     refresh();
@@ -304,6 +312,7 @@ function start(root, backendFor, { page = null } = {}) {
   function sync() {
     const g = group(), [far, step] = limit();
     root.dataset.nets = state.nets.length;
+    if (thumbed !== state.data) thumbs();
     for (const input of named("image")) {
       input.checked = input.value === (state.image === null ? BLANK : String(state.image));
       if (input.value !== BLANK) input.setAttribute("aria-label", `test image: ${g.classes[g.labels[input.value]]}`);
@@ -343,7 +352,7 @@ function start(root, backendFor, { page = null } = {}) {
     $("steps-value").textContent = state.steps;
     $("jpeg").checked = state.jpeg !== null;
     Object.assign($("adaptive"), { checked: state.adaptive, disabled: state.jpeg === null });
-    Object.assign($("quality"), { disabled: state.jpeg === null });
+    $("quality").disabled = state.jpeg === null;
     if (state.jpeg !== null) $("quality").value = state.jpeg;
     $("quality-value").textContent = $("quality").value;
   }
@@ -383,15 +392,20 @@ function start(root, backendFor, { page = null } = {}) {
   }
   function settle(token) {
     if (token !== asked) return;
-    settled = token;
     delete root.dataset.busy;
-    later("idle", IDLE, () => { if (settled === asked && ["fgsm", "fgm"].includes(state.attack) && pixels()) smallest(); });
+    later("idle", IDLE, () => { if (token === asked && ["fgsm", "fgm"].includes(state.attack) && pixels()) smallest(); });
   }
 
-  /* What a network says to an image: asked once for each. */
+  /* What a network says to an image as it is: asked once for each key. */
   async function judge(net, s, x, key) {
-    if (!judged[net] || judged[net].key !== key) judged[net] = { key, said: await backends[net].run(request(s, net, x, { attack: "none" })).catch(quietly) };
-    return judged[net].said;
+    const id = `${net} ${key}`;
+    if (!judged.has(id)) {
+      const said = await backends[net].run(request(s, net, x, { attack: "none" })).catch(quietly);
+      if (!said) return null;
+      if (judged.size > 50) judged.clear();
+      judged.set(id, said);
+    }
+    return judged.get(id);
   }
 
   async function smallest() {
@@ -416,20 +430,10 @@ function start(root, backendFor, { page = null } = {}) {
     const known = { x: at, original: x, label: truth(of), walk: own ? response.walk : null };
     if (own && step === null) return { ...known, seen: response.seen, p: response.attacked.probabilities, clean: response.clean.probabilities };
     if (own && of.jpeg === null) return { ...known, seen: at, p: response.walk[step].probabilities, clean: response.clean.probabilities };
-    const clean = own ? response.clean : (await cleanOf(net, of, x));
+    const image = `${of.data} ${of.image} ${of.drawing && packed(of.drawing.pixels)} ${of.jpeg}`;
+    const clean = own ? response.clean : (await judge(net, of, x, image))?.clean;
     const said = await judge(net, of, at, `${token} ${step}`);
     return clean && said && { ...known, seen: said.seen, p: said.attacked.probabilities, clean: clean.probabilities };
-  }
-  const cleans = new Map();
-  async function cleanOf(net, s, x) {
-    const key = `${net} ${s.data} ${s.image} ${s.drawing && packed(s.drawing.pixels)} ${s.jpeg}`;
-    if (!cleans.has(key)) {
-      const said = await backends[net].run(request(s, net, x, { attack: "none" })).catch(quietly);
-      if (!said) return null;
-      if (cleans.size > 50) cleans.clear();
-      cleans.set(key, said.clean);
-    }
-    return cleans.get(key);
   }
 
   async function showAll(nets = state.nets) {
@@ -485,7 +489,7 @@ function start(root, backendFor, { page = null } = {}) {
 
   /* An empty page: nothing to see, nothing to say. */
   function blank() {
-    const { shape, limits, classes } = group(), none = new Float32Array(shape.reduce((a, b) => a * b));
+    const { shape, limits, classes } = group(), none = new Float32Array(volume());
     paint($("original"), none, shape);
     for (const net of state.nets) {
       const row = rows[net], p = classes.map(() => 0);
@@ -507,8 +511,7 @@ function start(root, backendFor, { page = null } = {}) {
     const steps = Math.max(1, ...of.map((net) => results[net].response.walk.length - 1));
     const first = of.length ? results[of[0]] : null;
     const at = state.step === null ? (first ? first.response.best : 0) : Math.min(state.step, steps);
-    Object.assign($("step"), { max: steps });
-    $("step").value = at;
+    Object.assign($("step"), { max: steps, value: at });
     $("step-value").textContent = `${at} of ${steps}`;
     const said = first && first.response.walk[Math.min(at, first.response.walk.length - 1)].probabilities;
     $("step").setAttribute("aria-valuetext", said ? `step ${at}, ${spec.nets[of[0]]} says ${group().classes[best(said)]}` : `step ${at}`);
@@ -519,7 +522,7 @@ function start(root, backendFor, { page = null } = {}) {
       const { response, of: s } = results[net], label = response.label, walked = response.walk.slice(0, upTo + 1);
       const xy = walked.map((w, i) => `${(4 + 292 * i / steps).toFixed(1)} ${y(w.loss).toFixed(1)}`);
       const dots = walked.map((w, i) => `<path class="${best(w.probabilities) === label ? "right" : "wrong"}${i === at ? " here" : ""}" d="M${xy[i]}h0"/>`);
-      return `<path class="line" stroke-dasharray="${STROKES[k]}" d="M${xy.join("L")}"/>${dots.join("")}`;
+      return `<path stroke-dasharray="${STROKES[k]}" d="M${xy.join("L")}"/>${dots.join("")}`;
     }).join("");
     const label = first && first.response.label;
     const turn = first ? first.response.walk.findIndex((w) => best(w.probabilities) !== label) : -1;
@@ -565,7 +568,7 @@ function start(root, backendFor, { page = null } = {}) {
   const actions = {
     eps: (input) => change("eps", { eps: +input.value, step: walks() && state.step === 0 ? 0 : null }),
     step: (input) => {                                 // the walk is known: nothing to compute
-      if (changed.key !== "step") past = [...past, state];
+      if (changed.key !== "step") keep();
       changed = { key: "step", at: 0 };
       state = { ...state, step: +input.value };
       sync();
@@ -580,7 +583,7 @@ function start(root, backendFor, { page = null } = {}) {
     quality: (input) => change("quality", { jpeg: +input.value }),
   };
   const radios = {
-    image: (value) => (value === BLANK ? change("blank", { image: null, drawing: { strokes: [], pixels: new Uint8Array(784) } })
+    image: (value) => (value === BLANK ? change("blank", { image: null, drawing: { strokes: [], pixels: fitted([]) } })
       : change("image", { image: +value, drawing: null })),
     attack: (value) => change("attack", { attack: value, norm: normOf(value, state.norm), step: null }),
     norm: (value) => change("norm", { norm: value }),
@@ -591,7 +594,6 @@ function start(root, backendFor, { page = null } = {}) {
     const input = event.target, name = input.dataset.lab || "", radio = (input.name || "").split("-").at(-1);
     if (actions[name]) actions[name](input);
     else if (radios[radio]) radios[radio](input.value, input);
-    if (radio === "data") thumbs();
   });
   /* Choosing the empty page again empties it. */
   if ($("blank")) $("blank").querySelector("input").addEventListener("click", () => { if (state.drawing && state.drawing.strokes.length) radios.image(BLANK); });
@@ -615,10 +617,7 @@ function start(root, backendFor, { page = null } = {}) {
     },
     challenge: () => {
       const data = Object.keys(spec.groups).find((name) => spec.groups[name].nets.includes("lenet"));
-      change("challenge", { data, nets: ["lenet", "mnist_resnet"], source: "lenet", attack: "fgsm", norm: "linf", target: null, jpeg: null, step: null, ...(state.data === data ? {} : { image: 0, drawing: null }) });
-      state.eps = CHALLENGE;
-      refresh();
-      thumbs();
+      change("challenge", { data, nets: ["lenet", "mnist_resnet"], source: "lenet", attack: "fgsm", norm: "linf", eps: CHALLENGE, target: null, jpeg: null, step: null, ...(state.data === data ? {} : { image: 0, drawing: null }) });
       root.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     },
   };
@@ -635,7 +634,6 @@ function start(root, backendFor, { page = null } = {}) {
   let stroke = null, queued = false;
   const where = (e) => { const box = pad.getBoundingClientRect(); return [(e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height]; };
   function redraw() {
-    queued = false;
     const context = pen(ink.getContext("2d"), 20), strokes = state.drawing ? state.drawing.strokes : [];
     context.clearRect(0, 0, ink.width, ink.height);
     lines(context, strokes, ([x, y]) => [x * ink.width, y * ink.height]);
@@ -673,12 +671,11 @@ function start(root, backendFor, { page = null } = {}) {
   /* --- the beginning --- */
 
   function thumbs() {
-    const { shape } = group(), n = shape.reduce((a, b) => a * b), from = images[state.data];
-    $$(".lens-lab-thumb canvas").forEach((canvas, k) => paint(canvas, Float32Array.from(from.subarray(k * n, k * n + n), (v) => v / 255), shape));
+    thumbed = state.data;
+    $$(".lens-lab-thumb canvas").forEach((canvas, k) => paint(canvas, stored(k), group().shape));
   }
   const linked = page && spec.full ? fromLink(location.hash.slice(1), spec) : null;
-  if (linked) state = { drawing: null, ...linked };
-  thumbs();
+  if (linked) state = linked;
   sync();
   /* Before anything is computed: the image, and what the nets are known to say to it. */
   const x = pixels();
@@ -700,9 +697,8 @@ function start(root, backendFor, { page = null } = {}) {
   new MutationObserver(() => { colours = null; if (Object.keys(results).length) showAll(); }).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
   if (page && spec.full) addEventListener("hashchange", () => {
     const other = fromLink(location.hash.slice(1), spec);
-    if (other) { past = [...past, state]; state = { drawing: null, ...other }; thumbs(); redraw(); refresh(); }
+    if (other) { keep(); state = other; redraw(); refresh(); }
   });
-  if (page && spec.full) root.dataset.ready = "";
 }
 
 /* --- two homes --- */
@@ -710,8 +706,6 @@ function start(root, backendFor, { page = null } = {}) {
 function render({ model, el }) {
   el.innerHTML = model.get("html");
   const root = el.querySelector(".lens-lab");
-  root.children[0].hidden = true;
-  root.children[1].hidden = false;
   // JupyterLab takes the arrow keys for itself, unless the element that has the focus says no.
   for (const control of root.querySelectorAll("input, select, button, summary")) control.setAttribute("data-lm-suppress-shortcuts", "");
   start(root, inPython(model));
@@ -720,12 +714,7 @@ function render({ model, el }) {
 /* Every lab of a static page. */
 function mount(within) {
   const up = document.documentElement.dataset.content_root || "./";
-  for (const root of within.querySelectorAll(".lens-lab:not([data-mounted])")) {
-    root.dataset.mounted = "";
-    root.children[0].hidden = true;
-    root.children[1].hidden = false;
-    start(root, inPage(`${up}_static/lab/`), { page: { root: up } });
-  }
+  for (const root of within.querySelectorAll(".lens-lab")) start(root, inPage(`${up}_static/lab/`), { page: { root: up } });
 }
 
 export default { render, mount };

@@ -171,8 +171,6 @@ def _run(request: dict, x: Tensor, asked: Watched, defended: nn.Module, clean: d
     if request["attack"] in ("none", "fgsm", "fgm") or len(asked.points) == 1:  # nobody judged the result yet
         asked(adversarial)
     points, logits = asked.points, torch.cat(asked.logits)
-    if request["attack"] == "none":
-        points, logits = points[-1:], logits[-1:]
     best = min(range(len(points)), key=lambda k: float((points[k] - adversarial).abs().max()))
     attacked, d = _said(defended, adversarial), adversarial - x
     sign = 1 if request["target"] is None else -1
@@ -194,18 +192,18 @@ def _smallest(request: dict, x: Tensor, asked: Watched, defended: nn.Module, cle
         return adversarial if _fools(_said(defended, adversarial)["prediction"], request) else None
 
     said = {"norm": norm, "label": request["label"], "success": True}
+    nothing = said | {"eps": None, "success": False}, []
     if _fools(clean["prediction"], request):
         return said | {"eps": 0.0}, [x]
     if request["attack"] == "ddn":
         found = tried(0.0)
-        return (said | {"eps": float(geometry.norm(found - x, "l2"))}, [found]) if found is not None else (
-            said | {"eps": None, "success": False}, [])
-    low, high, found = 0.0, 1.0 / 256 * (1 if norm == "linf" else x.numel() ** 0.5), None
+        return nothing if found is None else (said | {"eps": float(geometry.norm(found - x, "l2"))}, [found])
     farthest = 1.0 if norm == "linf" else x.numel() ** 0.5
+    low, high = 0.0, farthest / 256
     while (found := tried(high)) is None and high < farthest:
         low, high = high, min(2 * high, farthest)
     if found is None:
-        return said | {"eps": None, "success": False}, []
+        return nothing
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         better = tried(middle)

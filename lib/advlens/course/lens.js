@@ -20,13 +20,12 @@ function control(part, changed) {
   // outer: the index of the other control, on which it depends where the answer flips.
   function set(index, outer) {
     const flip = flips[flips.length > 1 ? outer : 0] ?? -1;
-    const said = (i) => `${name} ${labels[i]}${i === flip ? ", the answer flips" : ""}`;
     for (const mark of part.querySelectorAll(".lens-flips, .lens-ticks .lens-mark")) {
       mark.style.visibility = flip < 0 ? "hidden" : "";
     }
     if (slider) {
       slider.value = index;
-      slider.setAttribute("aria-valuetext", said(index));
+      slider.setAttribute("aria-valuetext", `${words(index)}${index === flip ? ", the answer flips" : ""}`);
       part.querySelector(".lens-value").textContent = labels[index];
       part.style.setProperty("--flip", flip);
       return;
@@ -39,8 +38,9 @@ function control(part, changed) {
     });
   }
 
+  const words = (index) => `${name} ${labels[index]}`;
   const get = () => (slider ? Number(slider.value) : inputs.findIndex((input) => input.checked));
-  return { get, set, size: labels.length };
+  return { get, set, words, size: labels.length };
 }
 
 // --- a picture with controls ---------------------------------------------------------------
@@ -57,8 +57,7 @@ function explore(root, tell) {
   const frames = new Map([[middle, root.querySelector(".lens-middle .lens-frame")]]);
   if (first) frames.set(0, first);
 
-  const parts = [...root.querySelectorAll(".lens-control")];
-  const controls = parts.map((part) => control(part, moved));
+  const controls = [...root.querySelectorAll(".lens-control")].map((part) => control(part, moved));
   let texts; // read when first needed: most readers of a page do not move everything
   let current = 0;
   let touched = false;
@@ -80,9 +79,7 @@ function explore(root, tell) {
     stage.replaceChildren(frame(number));
   }
 
-  function words(chosen) {
-    return parts.map((part, i) => `${part.dataset.name} ${JSON.parse(part.dataset.labels)[chosen[i]]}`).join(", ");
-  }
+  const words = (chosen) => controls.map((one, i) => one.words(chosen[i])).join(", ");
 
   async function show(chosen) {
     controls.forEach((one, i) => one.set(chosen[i], chosen[0]));

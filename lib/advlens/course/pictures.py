@@ -169,7 +169,8 @@ def _img(shown: Image.Image, kind: str) -> str:
     file = io.BytesIO()
     shown.save(file, format="png", optimize=True)
     data = base64.b64encode(file.getvalue()).decode()
-    return (f'<img {f"class={chr(34)}{kind}{chr(34)} " if kind else ""}alt="" width="{shown.width}" '
+    named = f'class="{kind}" ' if kind else ""
+    return (f'<img {named}alt="" width="{shown.width}" '
             f'height="{shown.height}" src="data:image/png;base64,{data}">')
 
 

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from advlens.course import pictures
 from advlens.course.pictures import Panel, Picture, image, noise
-from advlens.course.svg import svg
+from advlens.course.svg import INK, svg
 from advlens.evaluation import Curve
 from advlens.training import History
 
@@ -33,7 +33,7 @@ __all__ = ["GREY", "INK", "LOOKS", "OTHERS", "Panel", "Picture", "RIGHT", "WIDTH
 
 # Inches.  On a phone (312 px) a plot of WIDTH shows its letters at their own size, 10.5 px; one of NARROW larger.
 WIDTH, NARROW = 4.3, 2.85
-INK, GREY, GRID, PAPER, RIGHT, WRONG = "#222222", "#707070", "#e4e4e4", "#fefefe", "#009e72", "#d55e01"
+GREY, GRID, PAPER, RIGHT, WRONG = "#707070", "#e4e4e4", "#fefefe", "#009e72", "#d55e01"
 BLUE, ORANGE, GREEN, PINK, AMBER, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 
 # What stands for these colours in a drawing: the page's own, which follow light, dark and paper.
@@ -298,10 +298,8 @@ def heat(ax: Axes, values, *, most: float | None = None, form: str = "{:.0%}", s
     ax.tick_params(length=0)
 
 
-SIGNED = LinearSegmentedColormap.from_list("signed", [(*(c / 255 for c in colour), alpha) for colour, alpha in (
-    (pictures.BLUE, 1), (pictures.BLUE, 0), (pictures.ORANGE, 0), (pictures.ORANGE, 1))])
 # Orange that lets the paper through: with half of it at most, the page's ink stays readable on it, light and dark.
-HEAT = LinearSegmentedColormap.from_list("heat", [(213 / 255, 94 / 255, 0, 0), (213 / 255, 94 / 255, 0, 0.5)])
+HEAT = LinearSegmentedColormap.from_list("heat", [(*to_rgb(ORANGE), 0), (*to_rgb(ORANGE), 0.5)])
 
 
 def confusion(matrix: Tensor, classes: Sequence[str], *, source: str | None = None) -> Picture:

@@ -22,6 +22,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 from PIL import Image
 
+INK = "#222222"  # of what has no colour of its own; the palette says what stands for it
 CROWD = 600  # elements: more than these are too many for one drawing, a page holds 6,000
 MOST = 1.4  # CSS pixels for a unit (1/72 in): larger than this no drawing is shown
 _LETTERS = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C", Path.CLOSEPOLY: "Z"}
@@ -66,7 +67,7 @@ class _Renderer(RendererBase):
         body = (f"<defs>{clips}</defs>" if clips else "") + "".join(map("".join, self.elements))
         body = body.replace(_ID, hashlib.sha1(body.encode()).hexdigest()[:8])
         width, height = _number(self.width), _number(self.height)
-        ink = self._colour("#222222")
+        ink = self._colour(INK)
         return (f'<svg class="lens-plot" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
                 f'style="width:100%;height:auto;max-width:{self.width * MOST:.0f}px;fill:{ink};font-family:inherit" '
                 f'stroke-linejoin="round">{body}</svg>')
@@ -133,7 +134,7 @@ class _Renderer(RendererBase):
         place = f'x="{_number(x)}" y="{_number(y)}"' if not angle and not ismath else \
             f'transform="translate({_number(x)} {_number(y)})' + (f'rotate({_number(-angle)})"' if angle else '"')
         colour = self._colour(to_hex(gc.get_rgb()[:3]))
-        look = _style(fill=colour if colour != self._colour("#222222") else "",
+        look = _style(fill=colour if colour != self._colour(INK) else "",
                       opacity=_number(gc.get_alpha(), "") if gc.get_forced_alpha() else "",
                       font_weight=prop.get_weight() if prop.get_weight() not in ("normal", 400) else "",
                       font_style=prop.get_style() if prop.get_style() != "normal" else "")

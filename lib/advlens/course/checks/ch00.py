@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from advlens import attacks, data, evaluation, geometry, zoo
+from advlens import attacks, geometry
 from advlens.course.checks import hint
 
 WEIGHTS, FOUR = torch.tensor([3.0, -1, 2, -2]), torch.tensor([0.5, 0.4, 0.3, 0.6])
@@ -12,10 +12,7 @@ WEIGHTS, FOUR = torch.tensor([3.0, -1, 2, -2]), torch.tensor([0.5, 0.4, 0.3, 0.6
 
 def four_pixels(function) -> None:
     """Check `function()`: a dict with the step, the moved pixels, their score and the smallest eps of the warm-up."""
-    got = hint.call(function)
-    hint.require(isinstance(got, dict), f"The result is a {type(got).__name__}: return the dict of the task.")
-    for key in ("step", "moved", "score", "smallest"):
-        hint.require(key in got, f"The key {key!r} is missing in the dict.")
+    got = hint.by_hand(function, "step", "moved", "score", "smallest")
     step = -WEIGHTS.sign()
     score = (WEIGHTS @ FOUR).item()
     hint.compare(got["step"], step, {
@@ -106,10 +103,10 @@ def louder(share_fgsm: float, shares, factor: int) -> None:
     shares: of the first 100 test digits, whose answer noise of 1 to 10 times 0.1 changes.
     """
     hint.answered(share_fgsm=share_fgsm, shares=shares, factor=factor)
-    net, x, y, sign = _hundred_digits("fully_connected")
-    changed = _changes(net, x)
+    net, x, y, sign = hint.hundred_digits("fully_connected")
+    changed = hint.changes(net, x)
     fgsm = changed(attacks.fgsm(net, x, y, eps=0.1))
-    hint.compare(float(share_fgsm), fgsm, _shared(fgsm, "share_fgsm") | {
+    hint.compare(float(share_fgsm), fgsm, hint.wrong_shares(fgsm, "share_fgsm") | {
         "`share_fgsm` is measured at eps = 0.1 / 255: eps is in pixel units of [0, 1] already.":
             changed(attacks.fgsm(net, x, y, eps=0.1 / 255)),
         "`share_fgsm` is the share under noise: did you exchange the two?": changed((x + 0.1 * sign).clamp(0, 1)),
@@ -119,7 +116,7 @@ def louder(share_fgsm: float, shares, factor: int) -> None:
     noise = torch.tensor([changed((x + k * 0.1 * sign).clamp(0, 1)) for k in range(1, 11)])
     given = torch.tensor([float(share) for share in shares])
     hint.require(len(given) == 10, f"`shares` has {len(given)} entries: one for each k from 1 to 10.")
-    hint.compare(given, noise, _shared(noise, "shares") | {
+    hint.compare(given, noise, hint.wrong_shares(noise, "shares") | {
         "`shares` comes from noise that was not clamped: clamp the sum to [0, 1], it must be an image.":
             torch.tensor([changed(x + k * 0.1 * sign) for k in range(1, 11)]),
         "`shares` grows by k / 255: k * 0.1 is in pixel units already.":
@@ -141,14 +138,14 @@ def shifts(changed, lengths) -> None:
     change, and the median L2 length of the change.
     """
     hint.answered(changed=changed, lengths=lengths)
-    net, x, *_ = _hundred_digits("lenet")
-    share, steps = _changes(net, x), range(1, 6)
+    net, x, *_ = hint.hundred_digits("lenet")
+    share, steps = hint.changes(net, x), range(1, 6)
     right = lambda k: torch.nn.functional.pad(x, (k, -k))
     lists = {"changed": [float(v) for v in changed], "lengths": [float(v) for v in lengths]}
     for name, given in lists.items():
         hint.require(len(given) == 5, f"`{name}` has {len(given)} entries: one for each shift, 1 to 5 pixels.")
     expected = torch.tensor([share(right(k)) for k in steps])
-    hint.compare(lists["changed"], expected, _shared(expected, "changed") | {
+    hint.compare(lists["changed"], expected, hint.wrong_shares(expected, "changed") | {
         "`changed` belongs to a shift to the left: the first column must become black.":
             torch.tensor([share(right(-k)) for k in steps]),
         "`changed` belongs to a shift downwards: the last dimension is the width.":
@@ -166,22 +163,3 @@ def shifts(changed, lengths) -> None:
         "`lengths` lacks the root: the sum of squares is the squared length.": length.square().median(1).values,
     }, "`lengths` is not the median Euclidean length of the change by each shift.", tolerance=0.01)
     print("ok  the lengths of the shifts")
-
-
-def _hundred_digits(name: str) -> tuple:
-    """A net, the first hundred test digits, their labels, and the coin flips of the tasks."""
-    digits = data.load("digits", "test")[:100]
-    sign = torch.randint(0, 2, digits.images.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return zoo.pretrained(name, "digits"), digits.images, digits.labels, sign
-
-
-def _changes(net, x):
-    """The share of the images x whose answer changes when others take their place."""
-    before = evaluation.logits(net, x).argmax(1)
-    return lambda images: (evaluation.logits(net, images).argmax(1) != before).double().mean().item()
-
-
-def _shared(expected, name: str) -> dict:
-    """What often goes wrong with a share."""
-    return {f"`{name}` is in percent: give the share, a number between 0 and 1.": 100 * expected,
-            f"`{name}` is the share of answers that stay: count those that change.": 1 - expected}

@@ -5,16 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from advlens import data, evaluation, zoo
+from advlens import data
 from advlens.course.checks import hint
 
 
 def units(function) -> None:
     """Check `function()`: a dict with the pixels, the normalised pixels, the levels and the sum of the warm-up."""
-    got = hint.call(function)
-    hint.require(isinstance(got, dict), f"The result is a {type(got).__name__}: return the dict of the task.")
-    for key in ("pixels", "normalised", "levels", "wrapped"):
-        hint.require(key in got, f"The key {key!r} is missing in the dict.")
+    got = hint.by_hand(function, "pixels", "normalised", "levels", "wrapped")
     stored = torch.tensor([0.0, 51, 102, 255])
     hint.compare(got["pixels"], stored / 255, {
         "A byte goes to 255, not to 256: white must become 1.": stored / 256,
@@ -101,7 +98,7 @@ def _standard(pixels: Tensor) -> Tensor:
 def colours(mean, std, levels) -> None:
     """Check mean and standard deviation of each colour of the training shapes, and 0.1 normalised units in levels."""
     hint.answered(mean=mean, std=std, levels=levels)
-    shapes, test = data.load("shapes", "train"), data.load("shapes", "test")
+    shapes = data.load("shapes", "train")
     each = shapes.images.double().transpose(0, 1).flatten(1)  # (3, N*H*W)
     lists = {"mean": mean, "std": std, "levels": levels}
     for name, given in lists.items():
@@ -111,7 +108,7 @@ def colours(mean, std, levels) -> None:
     hint.require(max(float(m) for m in mean) <= 1, "`mean` is in grey levels 0 to 255: the images lie in [0, 1].")
     hint.compare(mean, each.mean(1), {
         "`mean` is that of the test images: load the split \"train\".":
-            test.images.double().transpose(0, 1).flatten(1).mean(1),
+            data.load("shapes", "test").mean,
         "`mean` is the same for all colours: keep the dimension of the channels.": each.mean().expand(3),
     }, "`mean` is not the mean of each colour over all training images.")
     hint.compare(std, each.std(1), {
@@ -138,29 +135,27 @@ def accident(wrapped: float, linf: float, changed: float, changed_right: float) 
     share of LeNet's answers that change, in bytes and in pixel units with a clamp.
     """
     hint.answered(wrapped=wrapped, linf=linf, changed=changed, changed_right=changed_right)
-    digits, net = data.load("digits", "test")[:100], zoo.pretrained("lenet", "digits")
-    x = digits.images
-    sign = torch.randint(0, 2, x.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    before = evaluation.logits(net, x).argmax(1)
-    share = lambda images: (evaluation.logits(net, images).argmax(1) != before).double().mean().item()
+    net, x, _, sign = hint.hundred_digits("lenet")
+    share = hint.changes(net, x)
     in_bytes = ((x * 255).round() + 8 * sign).remainder(256) / 255
     rightly = (x + 8 / 255 * sign).clamp(0, 1)
-    hint.compare(float(wrapped), ((in_bytes - x).abs() > 0.5).double().mean().item(), {
-        "`wrapped` is in percent: give the share, a number between 0 and 1.":
-            100 * ((in_bytes - x).abs() > 0.5).double().mean().item(),
+    moved = (in_bytes - x).abs()
+    far = (moved > 0.5).double().mean().item()
+    hint.compare(float(wrapped), far, {
+        "`wrapped` is in percent: give the share, a number between 0 and 1.": 100 * far,
         "Nothing wrapped: you left the bytes. Add in uint8, raw + step.": 0,
         "`wrapped` counts every pixel that changed: count those that moved by more than half.":
-            ((in_bytes - x).abs() > 1e-6).double().mean().item(),
+            (moved > 1e-6).double().mean().item(),
     }, "`wrapped` is not the share of the pixels that move by more than half.", tolerance=0.002)
-    hint.compare(float(linf), (in_bytes - x).abs().max().item(), {
-        "`linf` is in grey levels: give pixel units.": 255 * (in_bytes - x).abs().max().item(),
+    hint.compare(float(linf), moved.max().item(), {
+        "`linf` is in grey levels: give pixel units.": 255 * moved.max().item(),
         "`linf` is what was intended: measure what came out.": 8 / 255,
     }, "`linf` is not the largest change of a pixel, in pixel units.")
     print("ok  what the bytes did")
-    for name, given, images in (("changed", changed, in_bytes), ("changed_right", changed_right, rightly)):
-        hint.compare(float(given), share(images), {
-            f"`{name}` is in percent: give the share, a number between 0 and 1.": 100 * share(images),
-            f"`{name}` is the share of answers that stay: count those that change.": 1 - share(images),
-            f"`{name}`: did you exchange the two?": share(rightly) if images is in_bytes else share(in_bytes),
+    wrong, right = share(in_bytes), share(rightly)
+    for name, given, expected, other in (("changed", changed, wrong, right),
+                                         ("changed_right", changed_right, right, wrong)):
+        hint.compare(float(given), expected, hint.wrong_shares(expected, name) | {
+            f"`{name}`: did you exchange the two?": other,
         }, f"`{name}` is not the share of LeNet's answers that change.", tolerance=0.004)
     print("ok  what LeNet makes of it")

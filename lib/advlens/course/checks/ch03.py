@@ -14,8 +14,7 @@ def both_steps(function) -> None:
 
     x = (0.2, 0.95, 0.5, 0), g = (-0.3, 0.4, 0, 1.2), eps = 0.1 for FGSM and 0.13 for FGM.
     """
-    got = hint.call(function)
-    hint.require(isinstance(got, dict), f"The result is a {type(got).__name__}: return the dict of the task.")
+    got = hint.by_hand(function)
     for key in ("fgsm", "fgm"):
         hint.require(key in got and isinstance(got[key], (list, tuple)) and len(got[key]) == 4,
                      f"The dict needs the key {key!r}, with four numbers, one for each pixel.")
@@ -46,10 +45,7 @@ def fgsm(function) -> None:
     x = hint.small_images(low=0.3, high=0.7)  # far from 0 and 1: nothing to clamp
     predicted = model(x).argmax(1)
     y = (predicted + 1) % 4  # never the prediction: the label given is what counts
-    for training in (False, True):
-        got = hint.attack(function, model.train(training), x, y, eps)
-        model.eval()
-    print("ok  returns images, and leaves x and the model as they were")
+    got = hint.in_both_modes(function, model, x, y, eps)
 
     gradient = _gradient(model, x, lambda z: F.cross_entropy(z, y, reduction="sum"))
     step = eps * gradient.sign()
@@ -141,10 +137,7 @@ def largest_value(function) -> None:
     model, eps = hint.small_net(), 0.2
     x = hint.small_images(low=0.3, high=0.7)
     y = (model(x).argmax(1) + 1) % 4
-    for training in (False, True):
-        got = hint.attack(function, model.train(training), x, y, eps)
-        model.eval()
-    print("ok  returns images, and leaves x and the model as they were")
+    got = hint.in_both_modes(function, model, x, y, eps)
     g = _gradient(model, x, lambda z: F.cross_entropy(z, y, reduction="sum"))
     told = lambda step: _at_largest(step, g)
     hint.compare(told(got - x), told(eps * _on_largest(g)), {

@@ -17,10 +17,7 @@ def pgd(function) -> None:
     model = hint.small_net()
     x = hint.small_images(low=0.3, high=0.7)
     y = (model(x).argmax(1) + 1) % 4  # never the prediction
-    for training in (False, True):
-        hint.attack(function, model.train(training), x, y, 0.1, 0.15, 1)
-        model.eval()
-    print("ok  returns images, and leaves x and the model as they were")
+    hint.in_both_modes(function, model, x, y, 0.1, 0.15, 1)
 
     short = (0.3, 0.02, 5)  # never at the edge of the ball: every step shows
     walk = lambda budget, **slips: _walk(model, x, y, *budget, **slips)

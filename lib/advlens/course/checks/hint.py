@@ -8,6 +8,7 @@ from typing import Callable
 import torch
 from torch import Tensor, nn
 
+from advlens import data, evaluation, zoo
 from advlens.course.checks.closed import CheckFailed, closed_book
 from advlens.course.checks.remote import Spy
 from advlens.layers import Normalize
@@ -37,6 +38,15 @@ def call(function: Callable, *arguments):
         raise CheckFailed(f"{name} stopped with {type(error).__name__}: {error}") from error
     require(result is not None, f"{name} returns nothing: end it with `return` and the result.")
     return result
+
+
+def by_hand(function: Callable, *keys: str) -> dict:
+    """The dict that the function of a warm-up returns.  Fail where it is none, or lacks one of the keys."""
+    got = call(function)
+    require(isinstance(got, dict), f"The result is a {type(got).__name__}: return the dict of the task.")
+    for key in keys:
+        require(key in got, f"The key {key!r} is missing in the dict.")
+    return got
 
 
 def answered(**variables) -> None:
@@ -87,6 +97,15 @@ def attack(function: Callable, model: nn.Module, x: Tensor, y: Tensor, *argument
     return images(result, x)
 
 
+def in_both_modes(function: Callable, model: nn.Module, x: Tensor, y: Tensor, *arguments) -> Tensor:
+    """`attack` on the model in evaluation mode and in training mode.  Returns the images of the latter."""
+    for training in (False, True):
+        result = attack(function, model.train(training), x, y, *arguments)
+    model.eval()
+    print("ok  returns images, and leaves x and the model as they were")
+    return result
+
+
 @contextlib.contextmanager
 def _watched(model: nn.Module):
     """Fail when the model was run in training mode, or is not left as it was."""
@@ -135,3 +154,22 @@ def small_net(seed: int = 0, channels: int = 1) -> nn.Sequential:
 def small_images(n: int = 8, low: float = 0.0, high: float = 1.0, channels: int = 1, seed: int = 0) -> Tensor:
     """Random images (n, channels, 6, 6) with pixels in [low, high]."""
     return low + (high - low) * torch.rand(n, channels, 6, 6, generator=torch.Generator().manual_seed(seed))
+
+
+def hundred_digits(name: str) -> tuple:
+    """A net, the first hundred test digits, their labels, and the coin flips of the tasks."""
+    digits = data.load("digits", "test")[:100]
+    sign = torch.randint(0, 2, digits.images.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return zoo.pretrained(name, "digits"), digits.images, digits.labels, sign
+
+
+def changes(net: nn.Module, x: Tensor) -> Callable[[Tensor], float]:
+    """The share of the images x whose answer changes when others take their place."""
+    before = evaluation.logits(net, x).argmax(1)
+    return lambda images: (evaluation.logits(net, images).argmax(1) != before).double().mean().item()
+
+
+def wrong_shares(expected, name: str) -> dict:
+    """What often goes wrong with a share: {hint: wrong result}."""
+    return {f"`{name}` is in percent: give the share, a number between 0 and 1.": 100 * expected,
+            f"`{name}` is the share of answers that stay: count those that change.": 1 - expected}
