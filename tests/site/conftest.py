@@ -1,5 +1,6 @@
 """The built site, a server for it, and a browser, each made once."""
 
+import contextlib
 import functools
 import gzip
 import http.server
@@ -57,18 +58,19 @@ class Host(http.server.SimpleHTTPRequestHandler):
         return io.BytesIO(body)
 
 
-def serve(folder: Path):
-    """A server on a free port of 127.0.0.1.  Returns (server, address)."""
+@contextlib.contextmanager
+def served(folder: Path):
+    """The address of a server on a free port of 127.0.0.1, while it is needed."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Host, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, f"http://127.0.0.1:{server.server_address[1]}"
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
 
 
 @pytest.fixture(scope="session")
 def address(site) -> str:
-    server, address = serve(site)
-    yield address
-    server.shutdown()
+    with served(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +79,8 @@ def subpath(site, tmp_path_factory) -> str:
     root = tmp_path_factory.mktemp("root")
     (root / "course").mkdir()
     (root / "course" / "v1").symlink_to(site, target_is_directory=True)
-    server, address = serve(root)
-    yield f"{address}/course/v1"
-    server.shutdown()
+    with served(root) as address:
+        yield f"{address}/course/v1"
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from advlens.course import lab as labs
-from conftest import serve
+from conftest import served
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = (ROOT / "tests" / "site" / "axe" / "axe.min.js")
@@ -53,9 +53,8 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def base(folder):
-    server, address = serve(folder)
-    yield address
-    server.shutdown()
+    with served(folder) as address:
+        yield address
 
 
 class Lab:

@@ -23,7 +23,7 @@ from advlens.attacks.boundary import succeeds
 from advlens.attacks.losses import log_odds
 from advlens.jpeg import JPEG, compress
 from advlens.models import IdentityBlock
-from conftest import ROOT, serve
+from conftest import ROOT, served
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import lab_assets  # noqa: E402
@@ -65,9 +65,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def home(folder):
-    server, address = serve(folder)
-    yield address
-    server.shutdown()
+    with served(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -508,12 +507,11 @@ def test_it_works_from_a_file_and_below_a_sub_path(open_page, folder, lab, tmp_p
     expected = lab.evaluate(SAME, x)
     (tmp_path / "course").mkdir()
     (tmp_path / "course" / "v1").symlink_to(folder, target_is_directory=True)
-    server, address = serve(tmp_path)
-    for place in ((folder / "0.html").as_uri(), f"{address}/course/v1/0.html"):
-        page = open_page(place)
-        assert page.evaluate(SAME, x) == expected and not page.errors
-        page.close()
-    server.shutdown()
+    with served(tmp_path) as address:
+        for place in ((folder / "0.html").as_uri(), f"{address}/course/v1/0.html"):
+            page = open_page(place)
+            assert page.evaluate(SAME, x) == expected and not page.errors
+            page.close()
 
 
 LONG = "{ net: 'lenet', data: 'digits', x, attack: 'ddn', steps: 10000000 }"
