@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "site"), str(ROOT / "book")]
 from check_site import contents  # noqa: E402
 
-from conftest import FLAGS, serve  # noqa: E402
+from conftest import FLAGS, served  # noqa: E402
 
 LIGHTHOUSE = "lighthouse@13.5.0"
 GOALS = {"performance": 90, "accessibility": 100, "best-practices": 100, "seo": 100}
@@ -49,15 +49,14 @@ def main() -> int:
     parser.add_argument("site", type=Path, nargs="?", default=ROOT / "_build" / "html", help="the built site")
     parser.add_argument("--pages", nargs="+", metavar="PAGE", help="say, book/index chapters/03_one_step")
     given = parser.parse_args()
-    server, address = serve(given.site)
     below = 0
     print("| page |", " | ".join([*GOALS, *TIMES.values()]), "|")
     print("|---|" + "---|" * (len(GOALS) + len(TIMES)))
-    for page in given.pages or [*contents(ROOT / "_toc.yml"), "search", "genindex"]:
-        scores, shown = row(report(f"{address}/{page}.html"))
-        below += any(score < goal for score, goal in zip(scores, GOALS.values()))
-        print("|", " | ".join([page, *map(str, scores), *shown]), "|", flush=True)
-    server.shutdown()
+    with served(given.site) as address:
+        for page in given.pages or [*contents(ROOT / "_toc.yml"), "search", "genindex"]:
+            scores, shown = row(report(f"{address}/{page}.html"))
+            below += any(score < goal for score, goal in zip(scores, GOALS.values()))
+            print("|", " | ".join([page, *map(str, scores), *shown]), "|", flush=True)
     return bool(below)
 
 

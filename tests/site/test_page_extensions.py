@@ -1,5 +1,6 @@
 """The extensions that make a page light and findable, without building the book."""
 
+import base64
 import re
 import sys
 
@@ -10,6 +11,7 @@ from test_pages import ROOT
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import glossary_links  # noqa: E402
+import later  # noqa: E402
 import light_page  # noqa: E402
 import mathml  # noqa: E402
 import one_stylesheet  # noqa: E402
@@ -41,6 +43,18 @@ def test_code_loses_only_what_colours_nothing(site):
         plain = re.search(rf'html\[data-theme="{theme}"\] \.highlight {{[^}}]*\bcolor: (#\w+)', css)[1]
         for name in ("n", "p", "w"):
             assert f'html[data-theme="{theme}"] .highlight .{name} {{ color: {plain} }}' in css
+
+
+def test_large_pictures_wait_in_files_and_small_ones_stay(tmp_path):
+    large, small = b"picture" * 200, b"picture"
+    inline = lambda picture, quote: f"src={quote}data:image/png;base64,{base64.b64encode(picture).decode()}{quote}"
+    page = (f"<img alt=\"\" {inline(large, chr(34))}><img {inline(small, chr(34))}>"
+            f'<script>["<img {inline(large, chr(92) + chr(34))}>"]</script>')
+    moved = later.to_files(page, tmp_path / "_images", "../")
+    file, = (tmp_path / "_images").iterdir()
+    assert file.read_bytes() == large
+    assert moved == (f'<img alt="" loading="lazy" src="../_images/{file.name}"><img {inline(small, chr(34))}>'
+                     f'<script>["<img src=\\"../_images/{file.name}\\">"]</script>')
 
 
 WORDS = one_stylesheet.words_of(['<main id="here"><p class="a  b">x</p></main>'], ["e.classList.add('by-script')"])

@@ -113,6 +113,13 @@ function explore(root, tell) {
     width = stage.clientWidth;
   }).observe(stage);
 
+  // On the site the larger pictures wait in files: whoever comes near will want them soon.
+  const fetched = () => {
+    texts ??= JSON.parse(stored);
+    texts.forEach((text, number) => frame(number));
+  };
+  for (const near of ["pointerenter", "focusin"]) root.addEventListener(near, fetched, { once: true });
+
   root.querySelector(".lens-controls").hidden = false;
   stage.replaceChildren(frame(0));
   root.classList.add("lens-live");
