@@ -1,4 +1,4 @@
-"""The widgets in a real JupyterLab, with a kernel: run, moved by keyboard and mouse, and heard of in Python."""
+"""The widgets in a real JupyterLab, with a kernel: moved by keyboard and mouse, heard of and answered in Python."""
 
 import importlib.util
 import os
@@ -12,6 +12,8 @@ import urllib.request
 
 import nbformat
 import pytest
+
+from advlens import attacks, data, evaluation, zoo
 
 CELLS = ["""
 from advlens.course import widgets
@@ -30,6 +32,8 @@ asked
 print("chosen", moved.chosen, asked.chosen)
 if moved.chosen == [3]:
     moved.chosen = [5]
+""", """
+widgets.lab(net="lenet", attack="fgsm", data="digits")
 """]
 
 
@@ -109,11 +113,24 @@ def test_widgets_move_in_jupyterlab_and_python_hears_of_it(laboratory, page):
     card.get_by_role("button", name="no").click()
     assert card.get_by_role("status").inner_text() == "Not quite. Count again."
 
-    page.locator(".jp-Cell .cm-content").last.click()
+    live = page.locator(".jp-OutputArea .lens-lab")
+    live.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    live.get_by_text(f"LeNet is fooled: {fooled_at(0.3)}").wait_for()  # the kernel's numbers
+
+    page.locator(".jp-Cell .cm-content").nth(3).click()
     menu(page, "Run", "Run Selected Cell")
     page.get_by_text("chosen [3] [1]").wait_for()
     box.get_by_text("drawn at 0.5", exact=True).wait_for()
     assert slider.input_value() == "5"
+
+
+def fooled_at(eps: float) -> str:
+    """What LeNet says to the first of the lab's digits after FGSM."""
+    digits, net = data.load("digits", "test"), zoo.pretrained("lenet", "digits")
+    zero = digits[(digits.labels == 0).nonzero().flatten()[:1]]
+    said = evaluation.logits(net, attacks.fgsm(net, zero.images, zero.labels, eps=eps)).argmax(1).item()
+    return digits.classes[said]
 
 
 def menu(page, name, entry):
