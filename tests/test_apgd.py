@@ -38,7 +38,7 @@ def test_checkpoints_are_the_papers():
 def test_a_checkpoint_halves_where_too_few_steps_rose_or_the_maximum_stands():
     """Four images: all is well; 3 of 4 steps rose, not more; no new maximum; no new maximum, but halved last time."""
     n, now, peak = 4, torch.full((4, 1, 1, 1), 0.1), torch.full((4, 1, 1, 1), 0.2)
-    walk = Walk(torch.arange(n), now, torch.zeros(n, dtype=torch.int64), now, torch.ones(n), torch.full((n,), 2.0))
+    walk = Walk(torch.arange(n), now, torch.zeros(n, dtype=torch.int64), now, torch.ones(n), torch.full((n,), 2.0), now)
     memory = Memory(now, torch.zeros(n), peak, torch.tensor([2.0, 2, 1, 1]), peak, torch.tensor([4.0, 3, 4, 4]),
                     torch.ones(n), torch.tensor([False, False, False, True]))
     after, memory, gradient = _judge(memory, walk, now, 4)
@@ -51,7 +51,7 @@ def test_a_checkpoint_halves_where_too_few_steps_rose_or_the_maximum_stands():
 def test_the_maximum_and_the_rises_are_remembered():
     """Two images, three points: the loss of the first falls and comes back half the way, that of the second rises."""
     point = lambda v: torch.full((2, 1, 1, 1), v)
-    walk = Walk(torch.arange(2), point(0.0), torch.tensor([0, 0]), point(0.0), torch.ones(2), torch.ones(2))
+    walk = Walk(torch.arange(2), point(0.0), torch.tensor([0, 0]), point(0.0), torch.ones(2), torch.ones(2), point(0.0))
     memory = _nothing_yet(walk)
     for v, loss in ((0.1, [3.0, 1.0]), (0.2, [1.0, 2.0]), (0.3, [2.0, 3.0])):
         memory = _remember(memory, walk._replace(point=point(v)), Answer(torch.tensor(loss), torch.zeros(2), point(-v)))

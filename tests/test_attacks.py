@@ -16,7 +16,7 @@ from torch import nn
 
 from advlens import geometry
 from advlens.attacks import bim, fgm, fgsm, gradient, pgd
-from advlens.evaluation import evaluate, logits, robust_accuracy
+from advlens.evaluation import evaluate, logits, robust_accuracy, transfer
 from nets import After
 
 start = lambda seed=0: torch.Generator().manual_seed(seed)
@@ -32,6 +32,8 @@ FIXED = {
     "pgd-margin": (partial(pgd, steps=5, random_start=False, loss="margin"), "linf"),
     "fgsm-mse": (partial(fgsm, loss="mse"), "linf"),
     "pgd-first-success": (partial(pgd, steps=5, random_start=False, first_success=True), "linf"),
+    "pgd-momentum": (partial(pgd, steps=5, random_start=False, momentum=1.0), "linf"),
+    "pgd-momentum-l2": (partial(pgd, steps=5, random_start=False, momentum=0.5, norm="l2"), "l2"),
 }
 # A new generator at each call, so that a call can be repeated.
 RANDOM = {
@@ -221,13 +223,45 @@ def test_the_default_step_is_five_halves_of_an_even_share(net, batch):
     assert torch.equal(walk(), walk(step_size=2.5 * 0.1 / 5)) and not torch.equal(walk(), walk(step_size=0.1 / 5))
 
 
+@pytest.mark.parametrize("momentum", [0.5, 1.0])
+def test_momentum_is_algorithm_1_of_dong2018(momentum, net, batch):
+    """The walk: also with images that leave it on the way."""
+    x, y = batch
+    logits(net, x)
+    visited, memory = [x], torch.zeros_like(x)
+    for _ in range(4):
+        point = visited[-1].clone().requires_grad_()
+        slope = torch.autograd.grad(nn.functional.cross_entropy(net.eval()(point), y), point)[0]
+        memory = momentum * memory + slope / slope.abs().sum((1, 2, 3), keepdim=True)
+        visited.append((x + (visited[-1] + 0.05 * memory.sign() - x).clamp(-0.1, 0.1)).clamp(0, 1))
+    seen = []
+    hook = net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    walk = partial(pgd, net, x, y, eps=0.1, step_size=0.05, steps=4, random_start=False, momentum=momentum)
+    walk()
+    hook.remove()
+    torch.testing.assert_close(torch.stack(seen), torch.stack(visited), rtol=0, atol=1e-6)
+    assert not torch.equal(walk(), walk(momentum=0.0))
+    leaving = walk(first_success=True)
+    alone = torch.cat([pgd(net, x[i:i + 1], y[i:i + 1], eps=0.1, step_size=0.05, steps=4, random_start=False,
+                           momentum=momentum, first_success=True) for i in range(len(x))])
+    torch.testing.assert_close(leaving, alone, rtol=0, atol=1e-6)
+
+
+def test_momentum_helps_examples_to_travel(lenet, fully_connected, digits):
+    some = digits[:200]
+    walk = partial(bim, eps=0.15, steps=10)
+    heavy = partial(pgd, eps=0.15, steps=10, step_size=0.015, random_start=False, momentum=1.0)
+    assert transfer(lenet, fully_connected, some, attack=heavy).value < transfer(
+        lenet, fully_connected, some, attack=walk).value
+
+
 def test_success_goes_before_loss():
     """A point that fools, then one that does not: neither its larger loss nor its place in the walk brings it back."""
     zero, y = torch.zeros(3, 1, 1, 1), torch.zeros(3, dtype=torch.int64)
     best = gradient.Strongest(zero.clone(), torch.full((3,), -math.inf), torch.zeros(3, dtype=torch.bool))
 
     def meet(point, loss, success):
-        walk = gradient.Walk(torch.arange(3), zero, y, zero + point, torch.ones(3), torch.ones(3))
+        walk = gradient.Walk(torch.arange(3), zero, y, zero + point, torch.ones(3), torch.ones(3), zero)
         gradient._keep_strongest(best, walk, gradient.Answer(torch.tensor(loss), torch.tensor(success), None))
 
     meet(1.0, [5.0, 5.0, 5.0], [True, False, False])
@@ -393,6 +427,7 @@ def test_restarts_stop_when_nothing_stands(work):
     (pgd, dict(norm="l1"), ValueError, "unknown norm 'l1'; known: linf, l2"),
     (pgd, dict(loss="cross entropy"), ValueError,
      "unknown loss 'cross entropy'; known: ce, naive_ce, margin, dlr, mse"),
+    (pgd, dict(momentum=-0.5), ValueError, "momentum = -0.5; give a finite number >= 0"),
     (pgd, dict(step_size=-0.1), ValueError, "step_size"),
     (pgd, dict(step_size=math.nan), ValueError, "step_size"),
     (pgd, dict(step_size=torch.ones(3)), ValueError, "step_size has shape"),

@@ -41,6 +41,7 @@ FIXED_BUDGET = {
     "noise-l2": seeded(attacks.noise, eps=1.0, norm="l2", kind="uniform"),
     "square": seeded(attacks.square, eps=0.2, queries=20),
     "square-l2": seeded(attacks.square, eps=1.0, norm="l2", queries=20),
+    "pgd-momentum": partial(attacks.pgd, eps=0.2, steps=4, random_start=False, momentum=1.0),
     "pgd-first": partial(attacks.pgd, eps=0.1, steps=4, random_start=False, first_success=True, loss="margin"),
 }
 MINIMUM_NORM = {

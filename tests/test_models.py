@@ -231,3 +231,32 @@ def test_pretrained_follows_the_data_set(digits, lenet):
     right = (logits(zoo.pretrained("lenet", digits.name), digits.images).argmax(1) == digits.labels).float().mean()
     assert right > 0.95 and zoo.card("lenet")["data"] == "mnist"
     assert not json.dumps(zoo.card("lenet", "digits")).count("NaN")
+
+
+# --- several networks as one --------------------------------------------------------
+
+class Halving(nn.Module):
+    """Works in place, as a net should not."""
+
+    def forward(self, x):
+        return x.mul_(0.5).flatten(1)[:, :10]
+
+
+def test_an_ensemble_has_the_mean_logits_of_its_networks_at_rest():
+    """Dropout is off, each gets the image as it was, and the modes are afterwards as they were."""
+    nets = [models.LeNet(dropout=0.9), Halving(), models.FullyConnected()]
+    nets[0].train()
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    together = models.Ensemble(nets)
+    together.models[0].train()
+    expected = sum(logits(net, x.clone()) for net in nets) / 3
+    torch.testing.assert_close(logits(together, x), expected)
+    assert nets[0].training and nets[0][10].training
+    assert torch.equal(logits(models.Ensemble(nets[2:]), x), logits(nets[2], x))
+
+
+def test_an_ensemble_needs_networks():
+    with pytest.raises(ValueError, match="models = 0; give at least 1"):
+        models.Ensemble([])
+    with pytest.raises(TypeError):
+        models.Ensemble([lambda x: x])

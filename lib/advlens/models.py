@@ -5,9 +5,12 @@ shape (N, classes).  Its first layer is `Normalize`, so an epsilon is always in
 pixel units.  Sources: unam2021 (app. A), marinelli, cutilli2021 (3.1.5), belaustegui2022 (2).
 """
 
+from typing import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from advlens.inputs import check_at_least_one, forward
 from advlens.layers import Normalize, RePU, Scale
 
 # Mean and standard deviation of the training images, per channel.
@@ -127,3 +130,21 @@ def HebbianNet(hidden: int = 2000, classes: int = 10, power: float = 4.5) -> nn.
         nn.Linear(784, hidden, bias=False), RePU(power),
         nn.Linear(hidden, classes, bias=False), Scale(0.01),
     )
+
+
+class Ensemble(nn.Module):
+    """Several networks as one: the mean of their logits, (N, classes).
+
+    An attack on it looks for what fools all of them.  A network with larger logits counts for
+    more: bring them to one scale with `Scale` where that is not wanted.
+    Raises ValueError for no model, TypeError for one that is not an nn.Module.
+    Source: dong2018, algorithm 2 (with equal weights).
+    """
+
+    def __init__(self, models: Sequence[nn.Module]):
+        super().__init__()
+        check_at_least_one(models=len(models))
+        self.models = nn.ModuleList(models)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([forward(model, x) for model in self.models]).mean(0)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from advlens import geometry
 from advlens.attacks.boundary import succeeds
 from advlens.attacks.losses import Loss, named
-from advlens.inputs import check_eps, check_logits, checked, forward, frozen, image_gradient, keep
+from advlens.inputs import check_amount, check_eps, check_logits, checked, forward, frozen, image_gradient, keep
 
 
 class Goal(NamedTuple):
@@ -33,6 +33,7 @@ class Walk(NamedTuple):
     point: Tensor      # (n, C, H, W) where it is now
     eps: Tensor        # (n,)
     step_size: Tensor  # (n,)
+    heading: Tensor    # (n, C, H, W) the last gradient or, with momentum, the sum of all
 
 
 class Answer(NamedTuple):
@@ -87,15 +88,18 @@ def bim(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
 
 def pgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: str = "linf", steps: int = 40,
         step_size: float | Tensor | None = None, restarts: int = 1, random_start: bool = True, loss: str | Loss = "ce",
-        targeted: bool = False, first_success: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        targeted: bool = False, first_success: bool = False, momentum: float = 0.0,
+        generator: torch.Generator | None = None) -> Tensor:
     """Projected gradient descent: steps of steepest ascent, each followed by a projection into the ball.
 
     norm: "linf" or "l2".  step_size: by default 2.5 eps / steps, so that the walk can
     reach the edge and turn.  restarts: independent random starts; a later one attacks
     only the images that still stand.  first_success: stop walking with an image once it
-    is fooled, which is cheaper when only success matters.  generator: makes the random
-    starts repeatable.  Each start is one draw, uniform in the ball, that all images of the
-    call share: so an image alone starts where it starts in a batch.
+    is fooled, which is cheaper when only success matters.  momentum: what counts of the
+    sum of the earlier gradients, each divided by its l1 norm; with 1.0, no random start and
+    steps of eps / steps this is MI-FGSM, made to fool other nets too (dong2018, algorithm 1).
+    generator: makes the random starts repeatable.  Each start is one draw, uniform in the
+    ball, that all images of the call share: so an image alone starts where it starts in a batch.
 
     Returns, for each image, the strongest point met: one that succeeds before one that
     does not, then the one with the larger loss.  Cost: steps x (forward + backward) for
@@ -104,19 +108,21 @@ def pgd(model: nn.Module, x: Tensor, y: Tensor, *, eps: float | Tensor, norm: st
     """
     x = checked(x, y, steps=steps, restarts=restarts)
     geometry.check_norm(norm, geometry.BALLS)
+    check_amount(momentum, "momentum")
     walk = _begin(x, y, eps, 2.5 * check_eps(eps, x) / steps if step_size is None else step_size)
     goal = Goal(named(loss, targeted), targeted)
     if steps == 1 and not random_start and not first_success:
         return _one_step(model, walk, goal, norm)
     with frozen(model):
         return _from_each_start(walk, norm, restarts, random_start, generator, lambda standing, best: _ascend(
-            model, standing, best, goal, norm, steps, first_success))
+            model, standing, best, goal, norm, steps, first_success, momentum))
 
 
 def _begin(x: Tensor, y: Tensor, eps: float | Tensor, step_size: float | Tensor) -> Walk:
     """Every image at its clean pixels."""
     x = checked(x, y)
-    return Walk(torch.arange(len(x), device=x.device), x, y, x, check_eps(eps, x), check_eps(step_size, x, "step_size"))
+    return Walk(torch.arange(len(x), device=x.device), x, y, x, check_eps(eps, x), check_eps(step_size, x, "step_size"),
+                torch.zeros_like(x))
 
 
 def _from_each_start(walk: Walk, norm: str, restarts: int, random_start: bool, generator: torch.Generator | None,
@@ -140,7 +146,7 @@ def _random_start(walk: Walk, norm: str, generator: torch.Generator | None) -> T
 
 
 def _ascend(model: nn.Module, walk: Walk, best: Strongest, goal: Goal, norm: str, steps: int,
-            first_success: bool) -> None:
+            first_success: bool, momentum: float) -> None:
     """The loop of BIM and PGD: it climbs, and writes the strongest point of each image into `best`."""
     for step in range(steps):
         answer = _query(model, walk, goal, check=step == 0)
@@ -149,8 +155,17 @@ def _ascend(model: nn.Module, walk: Walk, best: Strongest, goal: Goal, norm: str
             walk, answer = keep(~answer.success, walk), keep(~answer.success, answer)
             if len(walk.rows) == 0:
                 return
-        walk = walk._replace(point=_step(walk, answer.gradient, norm))
+        walk = _turn(walk, answer.gradient, momentum)
+        walk = walk._replace(point=_step(walk, walk.heading, norm))
     _keep_strongest(best, walk, _query(model, walk, goal, gradient=False))
+
+
+def _turn(walk: Walk, gradient: Tensor, momentum: float) -> Walk:
+    """The walk with its new heading: the gradient or, with momentum, its share in the sum of all, each of l1 norm 1."""
+    if momentum:
+        size = geometry.norm(gradient, "l1").clamp_min(torch.finfo(gradient.dtype).tiny)  # 0 stays 0
+        gradient = momentum * walk.heading + gradient / geometry.per_sample(size, gradient)
+    return walk._replace(heading=gradient)
 
 
 def _step(walk: Walk, gradient: Tensor, norm: str) -> Tensor:
