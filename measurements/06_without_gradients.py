@@ -94,6 +94,25 @@ def travel_values(results: list) -> dict:
             "walks": table}
 
 
+SZEGEDY_IMAGES, FULLY = 200, SMALL[5:]
+
+
+def smallest(source: str) -> dict:
+    """Images that L-BFGS makes on one fully connected net towards the next class: the share that each misclassifies."""
+    test = _images(SZEGEDY_IMAGES)
+    x, y = _on_device(test)
+    found = attacks.lbfgs(_net(source), x, (y + 1) % 10, searches=8, steps=30, targeted=True).cpu()
+    wrong = lambda name, images: evaluation.rate(~evaluation.classified_right(_net(name), images, test.labels))
+    return {"distortion": (found - test.images).square().flatten(1).mean(1).sqrt().mean().item(),
+            "l2": geometry.norm(found - test.images, "l2").mean().item(),
+            "clean": wrong(source, test.images)._asdict(),
+            "wrong": {name: wrong(name, found)._asdict() for name in FULLY}}
+
+
+def smallest_values(results: list) -> dict:
+    return {"images": SZEGEDY_IMAGES, "sources": nested("source")(results)}
+
+
 # --- what each attacker asks ---------------------------------------------------------
 
 ASKED = {"lenet": 0.1, "fully_connected": 0.05, "hebbian_bp": 0.1}  # net -> eps
@@ -309,6 +328,7 @@ RECORDS = {
     "06-transfer": Grid(transfer, [{"source": name} for name in (*NETS, "noise")], transfer_values, MNIST, SEED),
     "06-travel": Grid(travel, [{"walk": walk, "eps": eps} for walk in WALKS for eps in TRAVEL_EPS], travel_values,
                       MNIST, SEED),
+    "06-smallest": Grid(smallest, [{"source": name} for name in FULLY], smallest_values, MNIST, SEED),
     "06-queries": Grid(asked, asked_points(), asked_values, MNIST, SEED),
     "06-labels": Grid(labels, [{"queries": queries} for queries in (None, *LABEL_QUERIES)], label_values, MNIST, SEED),
     "06-one-pixel": Grid(one_pixel, [{"net": net, "search": search} for net in ("lenet", *SMALL[5:])
