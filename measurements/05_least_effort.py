@@ -29,8 +29,8 @@ NEAREST = {"lbfgs": attacks.lbfgs, "deepfool": attacks.deepfool, "carlini_wagner
 
 
 def success(net: str, attack: str) -> dict:
-    """The norms of the attack on each image that the net classifies right (None where it fails), and what it costs for each:
-    passes, and seconds of one processor.
+    """The norms of the attack on each image that the net classifies right (None where it fails), and what it costs for
+    each: passes, and seconds of one processor.
     """
     model = zoo.pretrained(net)
     x, y = _classified_right(model, zoo.NETWORKS[net][1], IMAGES[net])
