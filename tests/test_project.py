@@ -213,9 +213,9 @@ def test_lines_of_code_are_counted():
 
 
 def test_the_library_stays_small():
-    """A reader can read it: 3,400 lines of code without the GPU kernels and what only the book needs."""
+    """A reader can read it: without the GPU kernels and what only the book needs, 3,500 lines of code up to chapter 07."""
     package = ROOT / "lib" / "advlens"
     apart = {package / "kernels", package / "course"}
     counted = {path: lines_of_code(path.read_text()) for path in package.rglob("*.py") if not apart & set(path.parents)}
     assert len(counted) > 30
-    assert sum(counted.values()) <= 3400, sorted(((n, p.name) for p, n in counted.items()), reverse=True)[:5]
+    assert sum(counted.values()) <= 3500, sorted(((n, p.name) for p, n in counted.items()), reverse=True)[:5]
