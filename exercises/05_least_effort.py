@@ -98,7 +98,7 @@ checks.deepfool_step(my_step)
 # %% [markdown]
 # A curved network needs more than one step. Repeat yours wherever the answer is still right, and DeepFool is complete:
 #
-# ![Four handwritten digits in rows: the clean digit, faint noise around its strokes, the digit with the noise, and bars that show how the prediction moves to another class.](expected/05_code.png)
+# ![Four handwritten digits in rows: the clean digit, noise on and beside its strokes, the digit with the noise, and bars: after the attack two classes share the confidence, and the answer is not the label any more.](expected/05_code.png)
 
 # %% expected="05_code"
 digits = data.load("digits", "test")[5:9]
@@ -107,7 +107,7 @@ adversarial = digits.images.clone()
 for _ in range(10):
     still = evaluation.logits(lenet, adversarial).argmax(1) == digits.labels
     if still.any():
-        adversarial[still] = my_step(lenet, adversarial[still], digits.labels[still], 0.02)
+        adversarial[still] = my_step(lenet, adversarial[still], digits.labels[still], 0.1)
 before = evaluation.logits(lenet, digits.images).softmax(1)
 after = evaluation.logits(lenet, adversarial).softmax(1)
 plots.attack(digits.images, adversarial, before, after, digits.classes,
@@ -182,11 +182,11 @@ checks.two_searches(smallest, median, shorter)
 
 # %% expected="05_measurement"
 norms = evaluation.evaluate(net, x, attacks.ddn(net, x, y), y).l2
-ax = plots.axes(height=3.4)
+ax, ticks = plots.axes(height=3.4), [0, 0.5, 1, 1.5, 2]
 ax.plot([0, 2.1], [0, 2.1], color=plots.GREY, linewidth=1)
 ax.plot(smallest, norms, "o", markersize=4, color=plots.colour("fully_connected"))
 ax.set(xlabel="smallest eps of PGD (l2 norm)", ylabel="l2 norm of DDN",
-       xlim=(0, 2.1), ylim=(0, 2.1), aspect="equal")
+       xlim=(0, 2.1), ylim=(0, 2.1), xticks=ticks, yticks=ticks, aspect="equal")
 plots.finish(ax, source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}

@@ -41,8 +41,8 @@ def three_classes(function) -> None:
         "The overshoot is a share of the distance: go 1.1 times as far, not 0.1 further.": x + 0.3 * unit,
         "You go away from class 1: its logit rises along w_1 - w_0.": x - 0.22 * unit,
         "That is the step alone: add it to x.": 0.22 * unit,
-        "The direction has to have length 1: divide w_1 - w_0 by 5.": x + 1.1 * torch.tensor([0.6, 0.8]),
-        "You multiply by the gap, 1: the step has the length of the distance, 0.2.": x + 1.1 * unit,
+        "That is five times too far: the step has the length 1.1 times 0.2, so both the gap and w_1 - w_0 are divided "
+        "by 5, the length.": x + 1.1 * unit,
         "You go along w_1 alone: the boundary is perpendicular to w_1 - w_0.":
             x + 0.22 * torch.tensor([4.0, 5.0]) / 41**0.5,
         "That is the step to class 2.": x + 0.44 * torch.tensor([0.0, 1.0]),
@@ -52,8 +52,8 @@ def three_classes(function) -> None:
 
 def deepfool_step(function) -> None:
     """Check `function(model, x, y, overshoot)`: (1 + overshoot) times as far as the nearest linearised boundary."""
-    model = hint.small_net()
-    x = hint.small_images(low=0.3, high=0.7)
+    model = _uneven_net()
+    x = hint.small_images(16, low=0.3, high=0.7)
     y = model(x).argmax(1)
     got = hint.in_both_modes(function, model, x, y, 0.1)
     step = lambda **slip: _step(model, x, y, 0.1, **slip)
@@ -65,7 +65,7 @@ def deepfool_step(function) -> None:
         "You take the class with the nearest logit: divide each gap by its slope before you take the smallest.":
             step(nearest=lambda gap, slope: gap),
         "You take the furthest boundary: the smallest distance counts.": step(nearest=lambda gap, slope: -gap / slope),
-        "You look only at the second largest logit of the first image: each image has its own nearest class.":
+        "The nearest class of one image is used for all: each image has its own nearest class.":
             step(nearest=lambda gap, slope: (gap / slope)[:1].expand_as(gap)),
         "The step is the gap times the gradient: divide by the squared length of the gradient.":
             step(size=lambda gap, slope: gap),
@@ -95,7 +95,7 @@ def deepfool_step(function) -> None:
                  "On a linear net of ten classes a step with overshoot 0.02 should change every answer.")
     print("ok  exact on a linear net of ten classes")
 
-    edge = hint.small_images(seed=1).mul(2).sub(0.5).clamp(0, 1)  # many pixels at 0 and at 1
+    edge = hint.small_images(16, seed=1).mul(2).sub(0.5).clamp(0, 1)  # many pixels at 0 and at 1
     y = model(edge).argmax(1)
     got = hint.attack(function, model, edge, y, 0.1)
     hint.require(got.min() >= 0 and got.max() <= 1,
@@ -118,6 +118,14 @@ def _step(model, x, y, overshoot, *, scores=lambda z: z, difference=True,
     k = nearest(gap, slope).scatter(1, y[:, None], torch.inf).argmin(1)
     far = size(gap, slope)[rows, k]
     return (x + (1 + overshoot) * geometry.per_sample(far, x) * slopes[rows, k]).clamp(0, 1)
+
+
+def _uneven_net() -> nn.Module:
+    """A small net in which the nearest logit is often not that of the nearest class: one is steep, one is flat."""
+    net = hint.small_net()
+    with torch.no_grad():
+        net[6].weight[:2] *= torch.tensor([[3.0], [1 / 3]])
+    return net
 
 
 def _linear_net() -> nn.Sequential:
@@ -211,9 +219,12 @@ def shorten(function) -> None:
     hint.require(got.min() >= 0 and got.max() <= 1, "Pixels leave [0, 1]: between two images there is always an image.")
     before, after = (evaluation.evaluate(net, x, images, y) for images in (reported, got))
     lost, longer = int((~after.success).sum()), int((after.l2 > before.l2 + 1e-4).sum())
+    side = ("You return the end of the search at which the answer is still right: return the other end, the last point "
+            "that fooled the network.")
+    hint.require(lost < len(x) or after.margin.median() < -0.1, side)
     hint.require(lost < len(x), "None of your images fools the network any more: what is shorter has to fool it still.")
     hint.require(lost == 0, f"{lost} of your {len(x)} images do not fool the network any more: keep, for each image, "
-                            "the last point that did. The search ends between the two sides; return the wrong one's.")
+                            "the last point that did.")
     hint.require(longer == 0, f"{longer} of your {len(x)} images are further from x than those of the report: the "
                               "points between are x + t * (adversarial - x), with t between 0 and 1.")
     share = after.l2 / before.l2
