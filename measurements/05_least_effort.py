@@ -23,7 +23,7 @@ BOTH = ["mnist test", "cifar10 test"]
 
 # --- success against norm ------------------------------------------------------------
 
-IMAGES = {"lenet": 200, "mnist_resnet": 30, "cifar_net": 24}
+IMAGES = {"lenet": 150, "mnist_resnet": 20, "cifar_net": 16}
 NEAREST = {"lbfgs": attacks.lbfgs, "deepfool": attacks.deepfool, "carlini_wagner": attacks.carlini_wagner,
            "ddn": attacks.ddn, "fmn": attacks.fmn}
 
@@ -47,7 +47,7 @@ def success(net: str, attack: str) -> dict:
 
 # --- what the published Carlini-Wagner costs --------------------------------------------
 
-EFFORT_IMAGES = 20
+EFFORT_IMAGES = 12
 EFFORTS = [{"version": version, "searches": searches, "steps": steps, "learning_rate": rate} for
            version, searches, steps, rate in (
                ("published", 9, 1000, 0.01), ("published", 9, 100, 0.01), ("published", 5, 100, 0.1),
@@ -122,7 +122,7 @@ def targets(seed: int) -> list[list[float]]:
 
 # --- how subtle? ---------------------------------------------------------------------------
 
-EIGHTS = 60
+EIGHTS = 40
 LADDERS = {"fgsm": (attacks.fgsm, torch.arange(1, 201) / 200), "fgm": (attacks.fgm, torch.arange(1, 201) / 20)}
 
 
