@@ -11,7 +11,7 @@
 # %% [markdown]
 # # Exercises: without gradients
 #
-# Five exercises for the chapter [Without gradients](../../chapters/06_without_gradients.ipynb). From now on you are outside: slopes from six answers with a pencil, a search that is told nothing but classes, images that cross from one network to another, a digit that no single pixel fools, and a lock that counts questions.
+# Five exercises for the chapter [Without gradients](../../chapters/06_without_gradients.ipynb). From now on you are outside: slopes from nine answers with a pencil, a search that is told nothing but classes, images that cross from one network to another, a digit that no single pixel fools, and a lock that counts questions.
 # Run the cells from top to bottom. Each check says "ok", or gives you one hint. All of it runs on a laptop in seconds.
 
 # %%
@@ -154,7 +154,8 @@ lenet = zoo.pretrained("lenet", "digits")
 fc = zoo.pretrained("fully_connected", "digits")
 attack = {
     "fgm": lambda net, x, y: attacks.fgm(net, x, y, eps=2.5),
-    "pgd": lambda net, x, y: attacks.pgd(net, x, y, eps=2.5, norm="l2", steps=10, random_start=False),
+    "pgd": lambda net, x, y: attacks.pgd(net, x, y, eps=2.5, norm="l2", steps=10,
+                                         random_start=False),
 }
 
 compared = {"fgm": None, "pgd": None}
@@ -202,7 +203,7 @@ assert conclusion == "b", "count how many images of each attack cross at all, no
 # %% [markdown]
 # ## 4. Break it: when one pixel is not enough
 #
-# A colleague set each of the 784 pixels of a digit, one at a time, to black and to white. That is every image of this kind there is, and none of the 1,568 fooled the fully connected net. "So nobody fools it with a few pixels", he says. Let us see about two.
+# A colleague set each of the 784 pixels of a digit, one at a time, to black and to white. That is every image of this kind there is, and none of the 1,568 fooled the fully connected net. "So nobody fools it with a few pixels", the colleague says. Let us see about two.
 #
 # `box(images)` now answers with the logits. Write `few_pixels(box, x, y, pixels)` for one grey image `x`, (1, 1, H, W), and its label `y`, (1,):
 #
@@ -238,7 +239,7 @@ checks.few_pixels(few_pixels)
 # Here is your colleague's digit, number 203 of the test set. And how safe is the net on others? Let your function change up to three pixels in each of the first 100 test digits, and fill in
 #
 # - `fooled`: `{1: ., 2: ., 3: .}`, how many of the 100 are fooled with at most one, two and three changed pixels;
-# - `proof`: for a digit that still stands, what has been proved?
+# - `proof`: what has been proved for a digit that still stands after three?
 #   - a: No three pixels in black or white fool the net there.
 #   - b: No single pixel in black or white fools the net there; about two and three nothing is proved.
 #   - c: No single pixel of whatever grey fools the net there.
@@ -250,8 +251,8 @@ one = digits[203:204]
 for pixels in (1, 2):
     box = checks.Box(fc)
     found = few_pixels(box, one.images, one.labels, pixels)
-    print(int((found != one.images).sum()), "pixels changed: the net says", int(fc(found).argmax()),
-          "after", int(box.asked), "questions")
+    says, changed = int(fc(found).argmax()), int((found != one.images).sum())
+    print("changed pixels:", changed, "  the net says:", says, "  questions:", int(box.asked))
 
 # %% nbgrader={"grade": false, "grade_id": "transfer-counts", "locked": false, "schema_version": 3, "solution": true, "task": false}
 fooled = {1: None, 2: None, 3: None}
@@ -269,13 +270,13 @@ proof = "b"
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "transfer-hidden", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-# The counts and the letter are looked at when the sheet is graded, and your function meets other digits.
+# The counts and the letter are looked at when the sheet is graded. Your function meets other digits.
 assert set(fooled) == {1, 2, 3} and proof in ("a", "b", "c")
 ### BEGIN HIDDEN TESTS
 from advlens import data
 from advlens.course import checks
 for most, count in ((1, 2), (2, 3), (3, 7)):
-    assert abs(fooled[most] - count) <= 1, f"fooled[{most}]: count the digits that your function fools with at most {most} changed pixels"
+    assert abs(fooled[most] - count) <= 1, f"fooled[{most}]: how many of the 100 does your function fool by changing {most} or fewer?"
 for name, i, pixels, falls in (("fully_connected", 142, 2, 1), ("fully_connected", 203, 1, 0), ("fully_connected", 203, 2, 2), ("lenet", 59, 2, 1), ("lenet", 296, 1, 0)):
     net, one = zoo.pretrained(name, "digits"), data.load("digits", "test")[i:i + 1]
     yours = few_pixels(checks.Box(net), one.images, one.labels, pixels)
