@@ -11,7 +11,7 @@
 # %% [markdown]
 # # Exercises: without gradients
 #
-# Five exercises for the chapter [Without gradients](../../chapters/06_without_gradients.ipynb). From now on you are outside: slopes from nine answers with a pencil, a search that is told nothing but classes, images that cross from one network to another, a digit that no single pixel fools, and a lock that counts questions.
+# Five exercises for the chapter [Without gradients](../../chapters/06_without_gradients.ipynb). From now on you are outside: slopes from nine answers with a pencil, a search that is told nothing but classes, images that cross from one network to another, a digit that no single pixel fools, and a lock that counts queries.
 # Run the cells from top to bottom. Each check says "ok", or gives you one hint. All of it runs on a laptop in seconds.
 
 # %%
@@ -77,7 +77,7 @@ checks.differences(by_hand)
 # 2. `steps` times, ask about the image at $(a + b)/2$. If the box still says $y$, this is the new $a$; with any other class it is the new $b$;
 # 3. return the images at $b$: as near as you came, and known to fool the box.
 #
-# Each image may cost `steps` questions, no more. (`torch.where` takes an answer for each image; `view(-1, 1, 1, 1)` lets a share for each image multiply the images.)
+# Each image may cost `steps` queries, no more. (`torch.where` takes an answer for each image; `view(-1, 1, 1, 1)` lets a share for each image multiply the images.)
 
 # %% nbgrader={"grade": false, "grade_id": "boundary", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def to_boundary(box, x, y, start, steps):
@@ -105,7 +105,7 @@ box = checks.Box(zoo.pretrained("lenet", "digits"), labels_only=True)
 x, y = digits.images, digits.labels
 start = x.roll(1, 0)
 found = to_boundary(box, x, y, start, 10)
-print(int(box.asked), "answers were bought")
+print(int(box.asked), "queries")
 rows = ["clean", "found", "start"]
 shown = torch.cat([x, found, start])
 answers = box(shown)
@@ -252,7 +252,7 @@ for pixels in (1, 2):
     box = checks.Box(fc)
     found = few_pixels(box, one.images, one.labels, pixels)
     says, changed = int(fc(found).argmax()), int((found != one.images).sum())
-    print("changed pixels:", changed, "  the net says:", says, "  questions:", int(box.asked))
+    print("changed pixels:", changed, "  the net says:", says, "  queries:", int(box.asked))
 
 # %% nbgrader={"grade": false, "grade_id": "transfer-counts", "locked": false, "schema_version": 3, "solution": true, "task": false}
 fooled = {1: None, 2: None, 3: None}
@@ -289,13 +289,13 @@ assert proof == "b", "every single black or white pixel was tried, but of the pa
 # %% [markdown]
 # ## 5. Thought: a lock that counts
 #
-# A company offers a network as a service. An account may ask 100 questions a day, and gets the class alone, no scores. "The best attack of this kind needs 5,000 questions for one image," the company writes, "so nobody can fool our network."
+# A company offers a network as a service. An account may ask 100 queries a day, and gets the class alone, no scores. "The best attack of this kind needs 5,000 queries for one image," the company writes, "so nobody can fool our network."
 #
-# Write at most ten lines. What does such a limit change, and for whom? Name three attackers whom it does not stop, and say how many questions each of them needs. What should the company measure and publish in the place of the 5,000?
+# Write at most ten lines. What does such a limit change, and for whom? Name three attackers whom it does not stop, and say how many queries each of them needs. What should the company measure and publish in the place of the 5,000?
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "thought", "locked": false, "points": 5, "schema_version": 3, "solution": true, "task": false}
 # **Model answer.** The limit changes a price, not the network: one account that follows the boundary around one image now needs 50 days. The adversarial examples are all still there.
-# Whom it does not stop: (1) *Transfer.* Somebody with a similar network of his own computes the images at home and asks nothing; he shows the service one image, or ten. (2) *A copy.* Somebody buys 100 answers a day for a while and trains a network on them. These questions are paid once, and serve every image after that. (3) *Many accounts, or patience.* Fifty accounts have the 5,000 questions in one day. (4) *A less demanding search.* The 5,000 are what a small distance takes; a search that is stopped after 100 also ends with an image that fools the network, only further away. And an attacker who may choose among many images looks for an easy one: one random or borrowed image for each of 100 is enough if one of them works. (5) *An insider*, or whoever gets the weights.
-# To be published: the robust accuracy under the strongest attack that knows everything, for a stated norm and budget, since this holds for any number of questions; beside it the success of images borrowed from other networks, and the success against the number of questions, over all images, from the first question on.
+# Whom it does not stop: (1) *Transfer.* Somebody with a similar network of his own computes the images at home and asks nothing; he shows the service one image, or ten. (2) *A copy.* Somebody buys 100 answers a day for a while and trains a network on them. These queries are paid once, and serve every image after that. (3) *Many accounts, or patience.* Fifty accounts have the 5,000 queries in one day. (4) *A less demanding search.* The 5,000 are what a small distance takes; a search that is stopped after 100 also ends with an image that fools the network, only further away. And an attacker who may choose among many images looks for an easy one: one random or borrowed image for each of 100 is enough if one of them works. (5) *An insider*, or whoever gets the weights.
+# To be published: the robust accuracy under the strongest attack that knows everything, for a stated norm and budget: an upper limit, and no number of queries is in it. Beside it the success of images borrowed from other networks, and the success against the number of queries, over all images, from the first query on.
 #
-# **Marking guide.** 1 point: the limit raises the price for one account and one image, and leaves the network as it is. 1 point for each of three attackers with a number of questions. 1 point: a measurement that does not depend on the limit, with norm and budget, or a curve of success against questions. "Attackers will find a way" gives no point.
+# **Marking guide.** 1 point: the limit raises the price for one account and one image, and leaves the network as it is. 1 point for each of three attackers with a number of queries. 1 point: a measurement that does not depend on the limit, with norm and budget, or a curve of success against queries. "Attackers will find a way" gives no point.
