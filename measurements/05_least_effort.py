@@ -122,7 +122,7 @@ def targets(seed: int) -> list[list[float]]:
 
 # --- how subtle? ---------------------------------------------------------------------------
 
-EIGHTS = 40
+EIGHTS = 60
 LADDERS = {"fgsm": (attacks.fgsm, torch.arange(1, 201) / 200), "fgm": (attacks.fgm, torch.arange(1, 201) / 20)}
 
 
