@@ -15,9 +15,11 @@ from advlens.course.checks.ch03 import both_steps, fgsm, largest_value, smallest
 from advlens.course.checks.ch04 import Rounded, pgd, restarts, rounded, two_steps
 from advlens.course.checks.ch05 import deepfool_step, shorten, three_classes, two_searches
 from advlens.course.checks.ch06 import Box, crossings, differences, few_pixels, to_boundary
+from advlens.course.checks.ch07 import BlackAndWhite, Sealed, Shaky, black_and_white, eot, masks, sealed
 from advlens.course.checks.hint import CheckFailed
 
-__all__ = ["Box", "CheckFailed", "Rounded", "accident", "both_steps", "colours", "crossings", "deepfool_step",
-           "differences", "few_pixels", "fgsm", "four_pixels", "gradients", "largest_value", "louder", "one_million",
-           "pgd", "restarts", "rounded", "shifts", "shorten", "silenced", "sizes", "smallest_eps", "three_classes",
-           "to_boundary", "to_images", "two_neurons", "two_searches", "two_steps", "units"]
+__all__ = ["BlackAndWhite", "Box", "CheckFailed", "Rounded", "Sealed", "Shaky", "accident", "black_and_white",
+           "both_steps", "colours", "crossings", "deepfool_step", "differences", "eot", "few_pixels", "fgsm",
+           "four_pixels", "gradients", "largest_value", "louder", "masks", "one_million", "pgd", "restarts", "rounded",
+           "sealed", "shifts", "shorten", "silenced", "sizes", "smallest_eps", "three_classes", "to_boundary",
+           "to_images", "two_neurons", "two_searches", "two_steps", "units"]
