@@ -137,10 +137,10 @@ assert checks.hint.close(alone, yours[:1]), "one image alone gives another step 
 #
 # Take the fully connected network and the first hundred test digits, all of which it classifies right. Give each image its own interval, with the ends 0 and 8. Ten times over, run `attacks.pgd(net, x, y, eps=middle, norm="l2", steps=20, random_start=False)` with the middles of all intervals as one tensor `eps` (100,). Where it fools the image, the middle becomes the upper end, elsewhere the lower end. Then run `attacks.ddn(net, x, y)` as it is. Fill in
 #
-# - `smallest`: the upper ends after ten rounds, a tensor (100,);
-# - `median`: the median over the images of `smallest`, under `"pgd"`, and of the $\ell_2$ norms of DDN's perturbations, under `"ddn"`;
-# - `shorter`: under `"pgd"` the number of images for which DDN's norm lies above the upper end, under `"ddn"` for how many it lies below the lower end, at a budget with which PGD failed;
-# - `best`: the median over the images of the shorter of the two, DDN's norm or `smallest`;
+# - `least`: under `"pgd"` the upper ends after ten rounds, a tensor (100,), and under `"ddn"` the $\ell_2$ norms of DDN's perturbations, (100,);
+# - `median`: the medians of the two over the images;
+# - `shorter`: under `"pgd"` the number of images for which DDN's norm lies above the upper end; under `"ddn"` for how many it lies below the lower end, a budget at which PGD failed;
+# - `best`: the median over the images of the shorter of the two, taken image by image;
 # - `conclusion`: what do you know about the distance from an image to the nearest adversarial one?
 #   - a: it is DDN's norm, for DDN minimises the norm and PGD does not.
 #   - b: it is at most the shorter of the two numbers, and may be less.
@@ -151,7 +151,7 @@ digits = data.load("digits", "test")[:100]
 net = zoo.pretrained("fully_connected", "digits")
 x, y = digits.images, digits.labels
 
-smallest = None
+least = {"pgd": None, "ddn": None}
 median = {"pgd": None, "ddn": None}
 shorter = {"pgd": None, "ddn": None}
 best = None
@@ -164,8 +164,8 @@ for _ in range(10):
     tried = attacks.pgd(net, x, y, eps=middle, norm="l2", steps=20, random_start=False)
     fooled = evaluation.evaluate(net, x, tried, y).success
     low, high = torch.where(fooled, low, middle), torch.where(fooled, middle, high)
-smallest = high
 norms = evaluation.evaluate(net, x, attacks.ddn(net, x, y), y).l2
+least = {"pgd": high, "ddn": norms}
 median = {"pgd": high.median().item(), "ddn": norms.median().item()}
 shorter = {"pgd": int((norms > high).sum()), "ddn": int((norms < low).sum())}
 best = torch.minimum(norms, high).median().item()
@@ -173,7 +173,7 @@ conclusion = "b"
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-checks.two_searches(smallest, median, shorter)
+checks.two_searches(least, median, shorter)
 
 # %% [markdown]
 # One dot for each image. Below the line DDN found the shorter perturbation, above it PGD did:
@@ -181,10 +181,9 @@ checks.two_searches(smallest, median, shorter)
 # ![A scatter plot of one hundred dots close to a diagonal line, most of them a little below it, some clearly below, and a few above it.](expected/05_measurement.png)
 
 # %% expected="05_measurement"
-norms = evaluation.evaluate(net, x, attacks.ddn(net, x, y), y).l2
 ax, ticks = plots.axes(height=3.4), [0, 0.5, 1, 1.5, 2]
 ax.plot([0, 2.1], [0, 2.1], color=plots.GREY, linewidth=1)
-ax.plot(smallest, norms, "o", markersize=4, color=plots.colour("fully_connected"))
+ax.plot(least["pgd"], least["ddn"], "o", markersize=4, color=plots.colour("fully_connected"))
 ax.set(xlabel="smallest eps of PGD (l2 norm)", ylabel="l2 norm of DDN",
        xlim=(0, 2.1), ylim=(0, 2.1), xticks=ticks, yticks=ticks, aspect="equal")
 plots.finish(ax, source=digits.source)
@@ -196,7 +195,7 @@ assert best is not None and conclusion in ("a", "b", "c")
 from advlens import attacks, data, geometry, zoo
 hundred, network = data.load("digits", "test")[:100], zoo.pretrained("fully_connected", "digits")
 found = geometry.norm(attacks.ddn(network, hundred.images, hundred.labels) - hundred.images, "l2")
-both = torch.minimum(found, torch.as_tensor(smallest)).median().item()
+both = torch.minimum(found, torch.as_tensor(least["pgd"])).median().item()
 assert abs(float(best) - both) < 5e-3, "best is not the median of the shorter one of each image: take the minimum image by image, then the median"
 assert conclusion == "b", "each number belongs to an image that fools the network, so the distance is at most that; what an attack did not find may still be there"
 ### END HIDDEN TESTS
@@ -240,6 +239,10 @@ def shorten(model, x, y, adversarial):
 checks.shorten(shorten)
 
 # %% nbgrader={"grade": false, "grade_id": "transfer-numbers", "locked": false, "schema_version": 3, "solution": true, "task": false}
+digits = data.load("digits", "test")[:50]
+net = zoo.pretrained("fully_connected", "digits")
+reported = attacks.carlini_wagner(net, digits.images, digits.labels, confidence=10)
+
 norm = {"reported": None, "yours": None}
 margin = {"reported": None, "yours": None}
 why = None

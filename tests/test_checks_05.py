@@ -153,36 +153,37 @@ def found():
 
 def answers(found, **changed):
     search, (low, high), _, norms, _ = found
-    right = {"smallest": high, "median": {"pgd": high.median().item(), "ddn": norms.median().item()},
+    right = {"least": {"pgd": high, "ddn": norms},
+             "median": {"pgd": high.median().item(), "ddn": norms.median().item()},
              "shorter": {"pgd": int((norms > high).sum()), "ddn": int((norms < low).sum())}}
     return tuple((right | changed).values())
 
 
 def test_two_searches(found, capsys):
     search, (low, high), change, norms, x = found
-    right = answers(found)
-    checks.two_searches(*right)
-    checks.two_searches(right[0].tolist(), *right[1:])
+    least, median, shorter = answers(found)
+    checks.two_searches(least, median, shorter)
+    checks.two_searches({name: values.tolist() for name, values in least.items()}, median, shorter)
     assert capsys.readouterr().out.count("ok") == 6
-
-    _, median, shorter = right
+    pgd, ddn = lambda values: {"least": least | {"pgd": values}}, lambda values: {"least": least | {"ddn": values}}
     for words, wrong in {
-            "`smallest` is not measured yet": dict(smallest=None),
+            "`least` is not measured yet": pgd(None),
             "`median` is not measured yet": dict(median={"pgd": 1.0, "ddn": None}),
             'needs the keys "pgd" and "ddn"': dict(shorter={"pgd": 1}),
-            "each of the 100 images has its own eps": dict(smallest=high.median()),
-            "the lower end": dict(smallest=low),
-            "the middle of the last interval": dict(smallest=(low + high) / 2),
-            "The ends are exchanged": dict(smallest=search(exchanged=True)[1]),
-            "one round too few": dict(smallest=search(rounds=9)[1]),
-            "one round too many": dict(smallest=search(rounds=11)[1]),
-            'pass norm="l2"': dict(smallest=search(norm="linf")[1]),
-            "`smallest` is not the upper end": dict(smallest=norms),
+            "one number for each of the 100": pgd(high.median()),
+            "the lower end": pgd(low),
+            "the middle of the last interval": pgd((low + high) / 2),
+            "The ends are exchanged": pgd(search(exchanged=True)[1]),
+            "one round too few": pgd(search(rounds=9)[1]),
+            "one round too many": pgd(search(rounds=11)[1]),
+            'pass norm="l2"': pgd(search(norm="linf")[1]),
+            "`least['pgd']` is not the upper end": pgd(norms),
+            "the largest change of a pixel: take the l2 norm": ddn(geometry.norm(change, "linf")),
+            "the size of the images": ddn(geometry.norm(x + change, "l2")),
+            "lacks its root": ddn(norms.square()),
+            "`least['ddn']` is not the l2 norm": ddn(high),
             "`median['pgd']` is the mean": dict(median=median | {"pgd": high.mean()}),
             "`median['ddn']` is the mean": dict(median=median | {"ddn": norms.mean()}),
-            "the largest change of a pixel: take the l2 norm": dict(
-                median=median | {"ddn": geometry.norm(change, "linf").median()}),
-            "the size of the images": dict(median=median | {"ddn": geometry.norm(x + change, "l2").median()}),
             "is not the median over the 100 images": dict(median=median | {"ddn": 3.0}),
             "counts are exchanged": dict(shorter={"pgd": shorter["ddn"], "ddn": shorter["pgd"]}),
             "You count ties": dict(shorter=shorter | {"ddn": int((norms < high).sum())}),

@@ -141,38 +141,42 @@ def _gap(z: Tensor, y: Tensor) -> Tensor:
     return (own - z.scatter(1, y[:, None], -torch.inf).amax(1, keepdim=True)).squeeze(1).detach()
 
 
-def two_searches(smallest, median: dict, shorter: dict) -> None:
+def two_searches(least: dict, median: dict, shorter: dict) -> None:
     """Check the measurement of chapter 05: the fully connected net, 100 test digits, bisection of PGD against DDN.
 
-    smallest: (100,) the least eps at which PGD was seen to fool each image.  median: {"pgd": ., "ddn": .} of the
-    norms.  shorter: {"pgd": n, "ddn": n}, for how many images each is clearly the shorter one.
+    least: {"pgd": (100,), "ddn": (100,)}, the least eps at which PGD was seen to fool each image, and DDN's norms.
+    median: {"pgd": ., "ddn": .} of these.  shorter: {"pgd": n, "ddn": n}, for how many images each is clearly the
+    shorter one.
     """
-    hint.answered(smallest=smallest, median=median, shorter=shorter)
-    for name, values in (("median", median), ("shorter", shorter)):
+    hint.answered(least=least, median=median, shorter=shorter)
+    for name, values in (("least", least), ("median", median), ("shorter", shorter)):
         hint.require(set(values) == {"pgd", "ddn"}, f'`{name}` needs the keys "pgd" and "ddn".')
-    smallest = torch.as_tensor(smallest)
-    hint.require(smallest.shape == (100,), f"`smallest` has shape {tuple(smallest.shape)}: each of the 100 images has "
-                                           "its own eps, so eps is a tensor (100,).")
+    for name in least:
+        shape = tuple(torch.as_tensor(least[name]).shape)
+        hint.require(shape == (100,), f"`least[{name!r}]` has shape {shape}: it holds one number for each of the 100 "
+                                      "images, (100,).")
     net, x, y, _ = hint.hundred_digits("fully_connected")
     low, high = _bisection(net, x, y)
-    if not hint.close(smallest, high, 1e-3):  # the wrong searches take a while
-        _slip_of_the_search(smallest, net, x, y)
+    if not hint.close(least["pgd"], high, 1e-3):  # the wrong searches take a while
+        _slip_of_the_search(least["pgd"], net, x, y)
     print("ok  a bisection for each image")
-
     change = attacks.ddn(net, x, y) - x
     norms = geometry.norm(change, "l2")
+    hint.compare(least["ddn"], norms, {
+        "`least['ddn']` is the largest change of a pixel: take the l2 norm.": geometry.norm(change, "linf"),
+        "`least['ddn']` is the size of the images: measure adversarial - x.": geometry.norm(x + change, "l2"),
+        "`least['ddn']` lacks its root: the l2 norm is the root of the sum of squares.": norms.square(),
+    }, "`least['ddn']` is not the l2 norm of attacks.ddn(net, x, y) - x.", tolerance=1e-3)
+    print("ok  DDN's norms")
+
     for name, values in (("pgd", high), ("ddn", norms)):
         hint.compare([float(median[name])], [values.median()], {
             f"`median[{name!r}]` is the mean: a few hard images pull it up. Take the median.": [values.mean()],
-            "`median['ddn']` is the median of the largest change of a pixel: take the l2 norm.":
-                [geometry.norm(change, "linf").median()],
-            "`median['ddn']` is the size of the images: measure adversarial - x.":
-                [geometry.norm(x + change, "l2").median()],
         }, f"`median[{name!r}]` is not the median over the 100 images.", tolerance=5e-3)
-    print("ok  both medians")
     counts = torch.tensor([(norms > high).sum(), (norms < low).sum()])
     hint.compare([int(shorter[name]) for name in ("pgd", "ddn")], counts, {
-        "The two counts are exchanged: where DDN's norm is above `smallest`, PGD is the shorter one.": counts.flip(0),
+        "The two counts are exchanged: where DDN's norm is above the upper end, PGD is the shorter one.":
+            counts.flip(0),
         "You count ties for DDN: the search knows each eps only to within the last interval, so ask whether DDN's norm "
         "is below its lower end.": [counts[0], (norms < high).sum()],
     }, "`shorter` is not: \"pgd\", the images with DDN's norm above the upper end; \"ddn\", those with DDN's norm "
@@ -180,10 +184,10 @@ def two_searches(smallest, median: dict, shorter: dict) -> None:
     print("ok  image by image, neither search is always the shorter one")
 
 
-def _slip_of_the_search(smallest, net, x, y) -> None:
+def _slip_of_the_search(found, net, x, y) -> None:
     """Fail with the hint to what went wrong in the bisection."""
     low, high = _bisection(net, x, y)
-    hint.compare(smallest, high, {
+    hint.compare(found, high, {
         "That is the lower end, a budget at which PGD fails: the upper end is the smallest eps that worked.": low,
         "That is the middle of the last interval: the upper end is the smallest eps that worked.": (low + high) / 2,
         "The ends are exchanged: where PGD fools the image the upper end comes down, elsewhere the lower end goes up.":
@@ -191,7 +195,7 @@ def _slip_of_the_search(smallest, net, x, y) -> None:
         "There is one round too few: halve the interval ten times.": _bisection(net, x, y, rounds=ROUNDS - 1)[1],
         "There is one round too many: halve the interval ten times.": _bisection(net, x, y, rounds=ROUNDS + 1)[1],
         "That is PGD in the largest change of a pixel: pass norm=\"l2\".": _bisection(net, x, y, norm="linf")[1],
-    }, "`smallest` is not the upper end after ten rounds between 0 and 8 with attacks.pgd(net, x, y, eps=middle, "
+    }, "`least['pgd']` is not the upper end after ten rounds between 0 and 8 with attacks.pgd(net, x, y, eps=middle, "
        'norm="l2", steps=20, random_start=False).', tolerance=1e-3)
 
 
