@@ -193,6 +193,14 @@ def test_two_searches(found, capsys):
 
 # --- a shorter minimum ----------------------------------------------------------------
 
+def test_what_the_sheet_says_of_the_network_and_the_report_is_true():
+    """All hundred digits are right; and more steps and searches do not bring a confidence of 10 to the boundary."""
+    net, x, y, _ = checks.hint.hundred_digits("fully_connected")
+    assert (evaluation.logits(net, x).argmax(1) == y).all()
+    patient = attacks.carlini_wagner(net, x[:10], y[:10], confidence=10, steps=300, searches=9)
+    assert evaluation.evaluate(net, x[:10], patient, y[:10]).margin.min() >= 10
+
+
 def between(rounds=20, side="fooled", shared=False):
     """The reader's bisection on the way from x to the reported image."""
     def shorten(model, x, y, adversarial):
