@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +93,7 @@ def eot(function) -> None:
     hint.in_both_modes(function, model, x, y, 0.05, 4)
     _follows_the_mean(function, model, x, y)
     print("ok  first the mean of fresh gradients, then the sign")
-    edge = hint.small_images(seed=1).mul(2).sub(0.5).clamp(0, 1)
+    edge = hint.small_images(len(x), seed=1).mul(2).sub(0.5).clamp(0, 1)
     got = hint.attack(function, model, edge, y, 0.2, 4)
     hint.require(got.min() >= 0 and got.max() <= 1,
                  "Pixels leave [0, 1], so this is no image any more: end with .clamp(0, 1).")
@@ -108,11 +109,13 @@ def eot_in_colour(function) -> None:
 
 
 def _shaking(seed: int, channels: int) -> tuple:
-    model = Shaky(hint.small_net(seed, channels), most=1).eval()
-    x = hint.small_images(low=0.3, high=0.7, channels=channels, seed=seed)
+    """A shaking network that is very sure in some draws and wrong in others, so that few gradients are large."""
+    net = hint.small_net(seed, channels)
     with torch.no_grad():
-        sure = sum(model.net(moved) for moved in model.each(x))
-    return model, x, (sure.argmax(1) + 1) % 4
+        net[6].weight.mul_(3)
+    model, x = Shaky(net, most=1).eval(), hint.small_images(24, 0.3, 0.7, channels, seed)
+    with torch.no_grad():
+        return model, x, sum(net(moved) for moved in model.each(x)).argmax(1)
 
 
 def _follows_the_mean(function, model, x, y, eps: float = 0.05, draws: int = 144) -> None:
@@ -145,7 +148,7 @@ def _follows_the_mean(function, model, x, y, eps: float = 0.05, draws: int = 144
                 mean.mean(0, keepdim=True).expand_as(mean),
         }
         best = max(slips, key=lambda text: agrees(slips[text]))
-        hint.require(agrees(slips[best]) < max(0.97, agrees(mean)), best)
+        hint.require(agrees(slips[best]) < 0.9 or agrees(slips[best]) <= agrees(mean), best)  # slips are drawn as well
         raise hint.CheckFailed("The step does not go along the sign of the mean gradient of the cross-entropy of y.")
     size = taken[clear].abs()
     hint.require(size.min() > eps - 1e-5 and size.max() < eps + 1e-5,
@@ -193,13 +196,15 @@ def black_and_white(accuracy: dict, together: float) -> None:
     hint.require(set(accuracy) == set(ATTACKS), f"`accuracy` needs the keys {', '.join(ATTACKS)}.")
     got = {name: float(value) for name, value in accuracy.items()}
     hint.require(max(*got.values(), float(together)) <= 1, "A number is in percent: give shares between 0 and 1.")
-    x, y, model, stands = _standing()
+    x, y, model, images = _measured()
+    stands = {name: evaluation.logits(model, found).argmax(1) == y for name, found in images.items()}
     clean = (evaluation.logits(model, x).argmax(1) == y).double().mean().item()
     right = {name: stands[name].double().mean().item() for name in ATTACKS}
     lenet = zoo.pretrained("lenet", "digits")
-    on_lenet = evaluation.logits(lenet, _attacked(lenet, x, y)).argmax(1) == y
-    on_net = evaluation.logits(model[1], _attacked(model[1], x, y)).argmax(1) == y
-    through_net = evaluation.logits(model, _attacked(model[1], x, y)).argmax(1) == y
+    behind = _attacked(model[1], x, y)
+    on_lenet = evaluation.logits(lenet, images["transfer"]).argmax(1) == y
+    on_net = evaluation.logits(model[1], images["BPDA"]).argmax(1) == y
+    through_net = evaluation.logits(model, behind).argmax(1) == y
     twice = "That is the number of plain PGD. Did you wrap the whole model? Its own rounding is still in there: " \
             "BPDA takes the network behind the layer, model[1]."
     mistakes = {
@@ -229,12 +234,13 @@ def black_and_white(accuracy: dict, together: float) -> None:
         "That is the mean of the four. Count the images that stand all four.": sum(right.values()) / 4,
         "The product holds if the attacks failed independently, and they do not. Count, image by image.":
             torch.tensor(list(right.values())).prod().item(),
-    }, "`together` is not the share of images that stand all four attacks.", tolerance=0.015)
+    }, "`together` is not the share of images that stand all four attacks.", tolerance=0.025)
     print("ok  what stands all four, image by image")
 
 
-def _standing() -> tuple:
-    """The hundred digits, the model, and which images stand each attack."""
+@cache
+def _measured() -> tuple:
+    """The hundred digits, the model, and the images of each attack."""
     digits = data.load("digits", "test")[:100]
     x, y, net = digits.images, digits.labels, zoo.pretrained("fully_connected", "digits")
     model = nn.Sequential(BlackAndWhite(), net).eval()
@@ -242,9 +248,9 @@ def _standing() -> tuple:
         "PGD": _attacked(model, x, y),
         "transfer": _attacked(zoo.pretrained("lenet", "digits"), x, y),
         "BPDA": _attacked(attacks.BPDA(net, torch.round), x, y),
-        "Square": attacks.square(model, x, y, eps=0.2, queries=500, generator=torch.Generator().manual_seed(0)),
+        "Square": attacks.square(model, x, y, eps=0.2, queries=300, generator=torch.Generator().manual_seed(0)),
     }
-    return x, y, model, {name: evaluation.logits(model, found).argmax(1) == y for name, found in images.items()}
+    return x, y, model, images
 
 
 def _attacked(source, x, y) -> Tensor:
