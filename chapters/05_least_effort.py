@@ -131,9 +131,10 @@ with evaluation.passes(lenet) as once:
 sizes = evaluation.evaluate(lenet, x, shortest, y).l2
 axis = [0, 0.25, 0.5, 0.75, 1, 1.5, 2]
 left_by_size = [(sizes > eps).float().mean().item() for eps in axis]
+pgd = partial(attacks.pgd, norm="l2", first_success=True, generator=torch.Generator().manual_seed(0))
 with evaluation.passes(lenet) as again:
-    left_by_pgd = [evaluation.robust_accuracy(lenet, x, y, partial(
-        attacks.pgd, eps=eps, norm="l2", first_success=True, generator=torch.Generator().manual_seed(0))).value for eps in axis]
+    left_by_pgd = [evaluation.robust_accuracy(lenet, x, y, partial(pgd, eps=eps)).value
+                   for eps in axis]
 
 # %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Accuracy against eps in the l2 norm. A falling staircase, one step for each image, from the sizes that DDN found; seven points of PGD lie on it or above it."}, "figure": {"caption": "LeNet on images that it classifies right. The staircase comes from one run of DDN, a minimum-norm attack that this chapter explains; each point is a new run of PGD with forty steps.", "name": "fig-two-questions"}}
 ax = plots.axes(height=3.0)
@@ -146,10 +147,10 @@ ax.legend()
 plots.finish(ax, mnist.source)
 
 # %% tags=["remove-input", "covered"]
-behind = max(p - s for p, s in zip(left_by_pgd, left_by_size))
-records.say("Forward passes an image: {one:.0f} for the whole staircase, {many:.0f} for {k} points. At no point does PGD leave less than the staircase by more than {lead:.0%} of the {n} images; it leaves up to {behind:.0%} more.",
-            one=once.forward / len(y), many=again.forward / len(y), k=len(axis), n=len(y), lead=max(0, max(s - p for p, s in zip(left_by_pgd, left_by_size))), behind=max(0, behind),
-            holds=once.forward < again.forward)
+apart = [p - s for p, s in zip(left_by_pgd, left_by_size)]
+records.say("Forward passes an image: {one:.0f} for the whole staircase, {many:.0f} for {k} points. On these {n} images PGD leaves up to {behind:.0%} more than the staircase{lead}.",
+            one=once.forward / len(y), many=again.forward / len(y), k=len(axis), n=len(y), behind=max(apart), lead=f", and up to {-min(apart):.0%} less" if min(apart) < 0 else ", and never less",
+            holds=once.forward < again.forward and max(apart) >= 0)
 
 # %% [markdown]
 # A staircase has a second use: it does not end. A curve over budgets stops where somebody stopped it; the last step of the staircase says how far away the sturdiest image is. What it cannot do is the same as before: the attack found *these* sizes, and a better attack may find smaller ones. An attack of this kind is called a {term}`minimum-norm attack`, and every size that it reports is an **upper bound** of the distance.
@@ -179,20 +180,21 @@ from advlens.attacks.lbfgs import minimise
 
 c = torch.logspace(-2, 1.5, 13)
 start, target = clean.flatten(1).repeat(13, 1), torch.full((13,), second)
+logits = lambda points: lenet(points.view(-1, *clean.shape[1:]))
 
 def objective(points, rows):
-    """c times the squared length plus the cross-entropy towards the target, and its gradient."""
+    """c times the squared length plus the loss towards the target, and its gradient."""
     points = points.clone().requires_grad_()
-    loss = attacks.losses.cross_entropy(lenet(points.view(-1, *clean.shape[1:])), target[rows])
+    loss = attacks.losses.cross_entropy(logits(points), target[rows])
     value = c[rows] * (points - start[rows]).square().sum(1) + loss
     return value.detach(), torch.autograd.grad(value.sum(), points)[0]
 
 ends = minimise(objective, start, steps=50)
 length = (ends - start).norm(dim=1)
-probability = evaluation.logits(lenet, ends.view(-1, *clean.shape[1:])).softmax(1)[:, second]
+probability = logits(ends).softmax(1)[:, second]
 
 # %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Two panels against the weight c on a logarithmic axis. In the first the length of the perturbation falls as c grows. In the second the probability of the target falls from near one to near zero. Filled points are successes, open ones failures."}, "figure": {"caption": "The digit of the opening, driven towards one target by L-BFGS, once for each weight c. Filled: the network gives the target; open: it does not. The rightmost filled point is the shortest success of these 13.", "name": "fig-weight-c"}}
-axes, hit = plots.axes(2, height=2.8), evaluation.logits(lenet, ends.view(-1, *clean.shape[1:])).argmax(1) == second
+axes, hit = plots.axes(2, height=2.8), logits(ends).argmax(1) == second
 for ax, values, name in zip(axes, (length, probability), ("length of r (ℓ₂)", "probability of the target")):
     ax.semilogx(c, values, color=plots.GREY, linewidth=1)
     ax.plot(c[hit], values[hit], "o", color=plots.WRONG, markersize=7, label="target reached")
@@ -314,7 +316,7 @@ records.say("On {n} points of ten linear networks with random weights, where the
             holds=missed == 0 and bool(live.l2.median() > sizes.median()))
 
 # %% [markdown]
-# DeepFool is the thriftiest of all attacks here, and its step, an exact answer to a simplified question, is in every attack below: it tells them how far to look.
+# DeepFool needs few steps, and its distance, an exact answer to a simplified question, comes back below: two other attacks of the library begin with it, to know how far to look.
 #
 # ## Carlini and Wagner: stop pushing once you are through
 #
@@ -364,8 +366,8 @@ ways = {"tanh, rate 0.01 (published)": (1 + (begin + 0.01 * n).tanh()) / 2, "tan
         "sine, rate 0.1 (library)": (1 + (-torch.pi / 2 + 0.1 * n).clamp(max=torch.pi / 2).sin()) / 2}
 for (name, way), look in zip(ways.items(), plots.OTHERS):
     ax.semilogx(n, way, color=look.colour, linestyle=look.line, label=name)
-ax.set(xlabel="steps of Adam", ylabel="brightness of the pixel", ylim=(-0.02, 1.02))
-ax.legend(loc="center left")
+ax.set(xlabel="steps of Adam", ylabel="brightness of the pixel", ylim=(-0.02, 1.6), yticks=[0, 0.5, 1])
+ax.legend(loc="upper left")
 plots.finish(ax)
 
 # %% tags=["remove-input", "covered"]
@@ -456,7 +458,7 @@ agree = [int((by_seed[:, k].nan_to_num(9).argmin(1) == far[k].argmin()).sum()) f
 asymmetric = (mean - mean.T).abs().nan_to_num(0)
 a, b = divmod(int(asymmetric.argmax()), 10)
 a, b = (a, b) if mean[a, b] > mean[b, a] else (b, a)
-records.say("**What we see.** The nearest pairs are {pairs}. The way there is not as long as the way back: from {a} to {b} it is {long:.2f}, from {b} to {a} {short:.2f}. "
+records.say("**What we see.** The nearest pairs are {pairs}. The way there is not as long as the way back: from {a} to {b} it is {long:.2f}, from {b} to {a} it is {short:.2f}. "
             "The nearest target of a class is the same in {always} of {all} trainings for {fixed} of {ten} classes; for the others it depends on the training.",
             pairs=pair_says, a=a, b=b, long=mean[a, b], short=mean[b, a], always=5, all=5, fixed=sum(k == 5 for k in agree), ten=10, holds=0 < sum(k == 5 for k in agree) < 10)
 
@@ -495,7 +497,7 @@ records.say("On {n} images the loop succeeds on {hits}, with a median length of 
             shorter=int((sizes < 0.99 * plain.l2).sum()), longer=int((plain.l2 < 0.99 * sizes).sum()), holds=bool(plain.success.all()))
 
 # %% [markdown]
-# This loop is the idea, not the library's code. `attacks.ddn` starts at DeepFool's distance instead of one, divides the logits by their spread, and lets the length settle as the turns fade; none of that changes what is computed in a step.
+# This loop is the idea, not the library's code. `attacks.ddn` starts at DeepFool's distance instead of one, divides the logits by their spread, and lets turn and length settle together.
 #
 # ### Short is not shortest
 #
@@ -524,7 +526,9 @@ records.say("{n} points, five attacks; the excess is the length over the true di
             n=exact["images"], few=lost["ddn"], more=lost["ddn, steps 1000"], lbfgs=lost["lbfgs"], cw=lost["carlini_wagner"], holds=lost["deepfool"] == 0 < lost["ddn, steps 1000"] <= lost["ddn"])
 
 # %% tags=["remove-input", "covered"]
-records.quote("05-linear")
+made = records.read("05-linear")["provenance"]
+records.say("Measured by `advlens record 05-linear` at commit `{commit}` on {device}, {date}, in {seconds} s. Data: none, weights and points are random.",
+            **{key: made[key] for key in ("commit", "device", "date", "seconds")})
 
 # %% [markdown]
 # A minimum-norm attack that follows one loss can prefer the wrong door. The cure is cheap: run it once towards each class, or run several attacks, and keep the shortest result *of each image*.
@@ -573,8 +577,8 @@ widgets.predict(
 # %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Three curves of the share of images that have reached their target against the number of white pixels, each with five thin lines for five trainings. The curve of the best pair lies below the two shortcuts."}, "figure": {"caption": "Share of digits that LeNet gives a target drawn at random, against the number of pixels that were turned white. Thick: mean of five trainings; thin: each of them.", "name": "fig-pairs"}}
 recorded = records.read("05-pairs")["values"]
 counts = torch.arange(0, 161, 2)
-ax, share = plots.axes(height=3.2), {}
-labels = {"best pair": "JSMA: best pair", "two largest of the target": "two largest slopes of the target's logit", "two largest of the margin": "two largest slopes of the margin"}
+ax, share = plots.axes(height=3.5), {}
+labels = {"best pair": "best pair (JSMA)", "two largest of the target": "largest slopes, logit", "two largest of the margin": "largest slopes, margin"}
 for (choice, by_training), look in zip(recorded["pixels"].items(), plots.OTHERS):
     pixels = torch.tensor([[float("inf") if n is None else n for n in one] for one in by_training.values()])
     share[choice] = (pixels[..., None] <= counts).float().mean(1)  # (trainings, counts)
@@ -593,11 +597,17 @@ records.say("Median number of white pixels in five trainings, {n} images each: J
             holds=all(a > b for a, b in zip(half["best pair"], half["two largest of the target"])))
 
 # %% tags=["remove-input", "covered"]
+records.verdict("JSMA finds a minimal set of pixels that can be changed to make an adversarial example.", source="belaustegui2022", where="section 3.1.2", reported="said in a survey, without numbers",
+                measured=f"five trainings of LeNet, {recorded['images']} digits each, one random target a digit: median number of pixels JSMA {shown('best pair')}; two largest slopes of the target's logit {shown('two largest of the target')}",
+                verdict="not confirmed",
+                why="The claim is general, so one counterexample suffices: on the same images and targets a simpler rule changes fewer pixels. JSMA looks for few pixels, greedily; nothing in it makes the set minimal.")
+
+# %% tags=["remove-input", "covered"]
 records.quote("05-pairs")
 
 # %% [markdown]
 # :::{container} covered
-# A rule that looks cleverer is not thereby better, and an attack is not *the* minimum of its norm because it was designed for it. This is one kind of network and one data set, where a pixel is mostly black and can only get brighter.
+# An attack does not find *the* minimum of a norm because it was designed for that norm. This is one kind of network and one data set, where a pixel is mostly black and can only get brighter.
 # :::
 #
 # ## Norms disagree
@@ -796,7 +806,7 @@ records.quote("05-trainings")
 # %% [markdown]
 # ## The honest end
 #
-# **What was shown.** Five minimum-norm attacks find small perturbations for every image of three networks that were not trained to withstand anything. Between the good ones the differences in length are small; in price they are large. What each found is an upper bound of the distance to the boundary. Even on linear networks, where the truth is known, the best general attacks sometimes miss the nearest wall.
+# **What was shown.** Five minimum-norm attacks find small perturbations for every image of three networks that were not trained to withstand anything. What each found is an upper bound of the distance to the boundary. Even on linear networks, where the truth is known, the best general attacks sometimes miss the nearest wall.
 #
 # **On which images.** Digits and photographs of the test sets that the network classifies right, a few dozen for the larger networks. The photographs are the JPEG copy of CIFAR-10 that this book uses. LeNet and the fully connected network had five trainings where two networks, or classes of one, are compared; the ResNet and CifarNet had one, so nothing is said about how these kinds of network compare.
 #
@@ -835,7 +845,7 @@ records.claims([
 # - Every such attack must trade length against success. L-BFGS and Carlini-Wagner search for a weight; DeepFool walks to a linear wall; DDN swings through the boundary.
 # - The loss decides *which* wall. A loss that counts all classes can miss the nearest one, even on a linear network.
 # - "Small" needs a norm, and norms disagree. "Subtle" needs one, too.
-# - Count passes. Nine thousand steps are not better than five hundred good ones.
+# - Count passes: many steps are no better than few good ones.
 #
 # ## Where the numbers come from
 #
