@@ -359,7 +359,7 @@ widgets.predict(
 # The published code starts black pixels a little above black, at a place where the slope of $\tanh$ is about two millionths of its largest. Adam moves $\omega$ by about its learning rate per step, whatever the slope. How long does such a pixel take to move? This needs no network: suppose that the gradient always asks for *brighter*. The library uses another curve, $x' = \tfrac12 (\sin \omega + 1)$, which arrives at black at a finite $\omega$:
 # :::
 
-# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Brightness of a pixel against Adam's steps on a logarithmic axis. Tanh with a learning rate of 0.01 stays black for hundreds of steps. Tanh with 0.1 leaves after dozens. The sine with 0.1 leaves at once."}, "figure": {"caption": "A black pixel that the gradient always asks to become brighter, under Adam, which then moves its variable by the learning rate in every step.", "name": "fig-tanh"}}
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Brightness of a pixel against Adam's steps on a logarithmic axis. Tanh with the published learning rate stays black longest, tanh with ten times that rate leaves earlier, and the sine leaves at once."}, "figure": {"caption": "A black pixel that the gradient always asks to become brighter, under Adam, which then moves its variable by the learning rate in every step.", "name": "fig-tanh"}}
 ax, n = plots.axes(height=2.9), torch.arange(1, 1001, dtype=torch.float64)
 begin = torch.tensor(2 * 0.000001 / 2 - 1, dtype=torch.float64).atanh()
 ways = {"tanh, rate 0.01 (published)": (1 + (begin + 0.01 * n).tanh()) / 2, "tanh, rate 0.1": (1 + (begin + 0.1 * n).tanh()) / 2,
@@ -472,19 +472,19 @@ records.quote("05-targets")
 
 # %%
 def turn_and_resize(model, x, y, steps=100, gamma=0.05):
-    """DDN, written for this page: the shortest success that each walk meets."""
+    # DDN, written for this page: returns the shortest success that each walk meets
     best, shortest = x.clone(), torch.full((len(x),), torch.inf)
     d, length = torch.zeros_like(x), torch.ones(len(x))
     for step in range(steps):
         point = (x + d).requires_grad_()
-        z = model(point)
+        z, size = model(point), geometry.norm(d, "l2")
         g = torch.autograd.grad(log_odds(z, y).sum(), point)[0]
-        fooled, size = z.argmax(1) != y, geometry.norm(d, "l2")
+        fooled = z.argmax(1) != y
         keep = fooled & (size < shortest)
         best[keep], shortest[keep] = point.detach()[keep], size[keep]
         length = length * torch.where(fooled, 1 - gamma, 1 + gamma)  # shorter, or longer
         d = d + (1 - step / steps) * geometry.steepest(g, "l2")      # turn
-        d = d * (length / geometry.norm(d, "l2").clamp_min(1e-12)).view(-1, 1, 1, 1)
+        d = geometry.steepest(d, "l2") * length.view(-1, 1, 1, 1)    # set the length
         d = (x + d).clamp(0, 1) - x
     return best
 
@@ -513,7 +513,7 @@ widgets.predict(
 
 # %% tags=["remove-input", "covered"]
 names = {"deepfool": "DeepFool", "lbfgs": "L-BFGS", "carlini_wagner": "Carlini-Wagner", "ddn": "DDN, 100 steps", "ddn, steps 1000": "DDN, 1,000 steps"}
-lines = ["| attack | another wall than the nearest | more than 1 % too long | median excess |", "|---|---|---|---|"]
+lines = ["| attack | another wall than the nearest | more than a hundredth too long | median excess |", "|---|---|---|---|"]
 for key, name in names.items():
     ratio, lost = torch.tensor(exact["attacks"][key]["ratio"]), exact["attacks"][key]["missed"]
     lines.append(f"| {name} | {sum(lost) / len(lost):.1%} | {(ratio > 1.01).float().mean():.1%} | {ratio.median() - 1:.1%} |")
