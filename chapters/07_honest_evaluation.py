@@ -341,15 +341,26 @@ display(Markdown("\n".join(lines)), records.quote("07-broken"))
 
 # %% tags=["remove-input", "covered"]
 both = broken["accuracy"]
-records.say("Accuracy on {n} images at eps = {eps}: mean over five trainings of LeNet. Read each column downwards. In the first five rows the attacker does not know the defence, in the others something is known or no gradient is used. "
-            "Rounding: PGD leaves {rounded:.0%}, with BPDA {bpda:.0%} (in each training at most {most:.0%}). Logits x 100: naive PGD leaves {scaled:.0%}, along the log-odds {logodds:.0%}. "
+records.say("Accuracy on {n} images at eps = {eps}: mean over five trainings of LeNet. Read each column downwards. Down to naive PGD the attacker knows nothing of the defence. "
+            "Rounding: PGD leaves {rounded:.0%}, with BPDA {bpda:.0%} (in each training at most {most:.0%}). Logits times a hundred: naive PGD leaves {scaled:.0%}, along the log-odds {logodds:.0%}. "
             "Random: EOT leaves {eot:.0%}, which is more than the undefended network keeps: part of what this defence does is more than hiding, or our attack on it is too weak. The table cannot tell which.",
             n=broken["images"], eps=broken["eps"], rounded=left["rounded"]["pgd"], bpda=left["rounded"]["adaptive"], most=max(both["rounded"]["adaptive"]["values"]),
             scaled=left["scaled"]["pgd naive"], logodds=left["scaled"]["pgd"], eot=left["shaken"]["adaptive"],
             holds=left["shaken"]["adaptive"] > left["none"]["pgd"] and left["rounded"]["adaptive"] < left["rounded"]["pgd"] - 0.3 and left["scaled"]["pgd"] < left["scaled"]["pgd naive"] - 0.3)
 
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "For each of four defences, five lines from a dot on the left, the accuracy under the attack that does not know it, to a dot on the right, under the one that does. The lines fall steeply for rounding and large logits, less for the random defence, and hardly move without a defence."}, "figure": {"caption": "Each line is one training of LeNet: accuracy under PGD that does not know the defence (left end: naive cross-entropy, stop at the first success), and under the attack that does (right end: BPDA, EOT or log-odds).", "name": "fig-before-after"}}
+ax = plots.axes(height=3.2)
+for place, (defence, look) in enumerate(zip(heads, plots.OTHERS)):
+    for before, after in zip(both[defence]["pgd naive"]["values"], both[defence]["adaptive"]["values"]):
+        ax.plot([place - 0.25, place + 0.25], [before, after], color=look.colour, marker=look.marker, linewidth=1.2)
+ax.set_xticks(range(len(heads)), [name.replace(" ", "\n", 1) for name in heads.values()])
+ax.set(ylabel="accuracy", ylim=(-0.02, 1.02))
+ax.grid(axis="x", visible=False)
+plots.percent(ax)
+plots.finish(ax, records.read("07-broken")["provenance"]["source"])
+
 # %% [markdown]
-# The graph that was cut needs no column: connected again, it is the network in the first one. The strongest attack is left out for the random defence, because its parts stop at their first success, and for the large logits, because they change no decision.
+# The rounded network falls *below* the undefended one; a section below finds out why. The graph that was cut needs no column: connected again, it is the network in the first one. The strongest attack is left out for the random defence, because its parts stop at their first success, and for the large logits, because they change no decision.
 #
 # ## What the attack sees
 #
@@ -440,6 +451,32 @@ records.say("Accuracy on {n} images, mean of five trainings of LeNet. With two l
 # On black-and-white digits a coarse stair swallows a small budget: here the gradient is hidden *and* the examples are gone, for one reason that can be checked without any attack (the share of pixels that can move). It is a property of these digits and of this budget, and a photograph has no such pixels. So a zero gradient is a question, not a verdict. The answer comes from an attack that knows the defence, at several budgets.
 # :::
 #
+# *Several budgets* matters for sixteen levels too. A black pixel moves by whole steps of $1/15$: not at all below half a step, by one step up to a step and a half, which is exactly our 0.1, and from there by two. Let us attack at each budget anew, with BPDA, and watch the network stand on a stair of its own.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against eps. The undefended network falls smoothly. The rounded one falls in steps: above the other curve for most of the way, with a sudden drop below it at 0.1."}, "figure": {"caption": "PGD with twenty steps, on the undefended LeNet and, through BPDA, on the same LeNet behind sixteen levels; each budget attacked anew. The dotted lines stand where a black pixel moves by one step more.", "name": "fig-stair"}}
+budgets = [0, 0.015, 0.03, 0.034, 0.045, 0.06, 0.08, 0.0999, 0.1, 0.12, 0.14]
+stands = {"no defence": [], "rounded": []}
+for eps in budgets:
+    for name, source, judge in (("no defence", lenet, lenet), ("rounded", bpda, second)):
+        images = strike(source, eps, steps=20) if eps else x
+        stands[name].append(evaluation.classified_right(judge, images, y).float().mean().item())
+ax = plots.axes(height=3.0)
+for (name, left_over), look in zip(stands.items(), plots.OTHERS):
+    ax.plot(budgets, left_over, color=look.colour, marker=look.marker, linestyle=look.line, label=name)
+for edge in (0.5 / 15, 1.5 / 15):
+    ax.axvline(edge, color=plots.INK, linestyle=":", linewidth=0.8)
+ax.set(xlabel="eps", ylabel="accuracy", ylim=(-0.02, 1.02))
+plots.percent(ax)
+ax.legend()
+plots.finish(ax, mnist.source)
+
+# %% tags=["remove-input"]
+at = {eps: {name: values[budgets.index(eps)] for name, values in stands.items()} for eps in (0.0999, 0.1)}
+records.say("Just below the edge the rounding leaves {before:.0%} of {n} images, against {plain:.0%} without it; at the edge {after:.0%}. One budget would have shown a defence, the next one a damage. The truth is the whole curve.",
+            before=at[0.0999]["rounded"], plain=at[0.0999]["no defence"], after=at[0.1]["rounded"], n=len(y),
+            holds=at[0.0999]["rounded"] > at[0.0999]["no defence"] > at[0.1]["rounded"])
+
+# %% [markdown]
 # ## Signs: the audit
 #
 # Some things cannot happen, or hardly, where the gradient is honest: that noise beats PGD; that one step beats many; that an unbounded attack fails; that another network's examples do better than one's own. `audit.audit` tests nine such signs, after the lists of {cite}`athalye2018` and {cite}`carlini2019`.
@@ -588,7 +625,7 @@ display(records.say("{n} images, one training of each network. On the linear net
 #
 # ## The honest end
 #
-# **What was shown.** On MNIST, at eps = 0.1 in the $\ell_\infty$ norm, rounding to sixteen levels, logits times a hundred, defensive distillation at one temperature and a cut graph make a LeNet look robust, and do not make it so: an attack that knows them brings the accuracy down to about what the undefended network keeps, or below. Five trainings of each, except for the audit, the sandwich, Bio and BP, which are one. Random resizing with noise falls most of the way, and not all.
+# **What was shown.** On MNIST, at eps = 0.1 in the $\ell_\infty$ norm, rounding to sixteen levels, logits times a hundred, defensive distillation at one temperature and a cut graph make a LeNet look robust, and do not make it so: an attack that knows them brings the accuracy down to about what the undefended network keeps, or below. Just under that budget the rounding does help, and rounding to two or four levels helps these digits a good deal. Five trainings of each, except for the audit, the sandwich, Bio and BP, which are one. Random resizing with noise falls most of the way, and not all.
 #
 # **What is open.** Whether a better attack takes the rest from the random defence: our EOT averages a few draws and sees one distribution. Whether these results carry over to photographs. And for any network that survives the recipe: whether the next attack will be stronger. Only a certificate answers that, and for networks that were not trained for it ours is too loose to say much.
 
