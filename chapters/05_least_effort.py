@@ -543,7 +543,7 @@ records.say("Measured by `advlens record 05-linear` at commit `{commit}` on {dev
 
 # %%
 def whiten_pairs(model, x, target, most=40):
-    """JSMA for one image, written for this page: pair after pair turns white."""
+    # JSMA for one image, written for this page: pair after pair turns white
     x = x.clone()
     for _ in range(most):
         if model(x).argmax() == target:
@@ -667,7 +667,7 @@ records.say("Medians over {n} digits that LeNet classifies right; the smallest o
             holds=all(bool(found.success.all()) for found in measured.values()))
 
 # %% [markdown]
-# So "the smallest perturbation" is half a sentence. The norm is the other half: a sticker on a road sign is small in $\ell_0$, a slight haze is small in $\ell_\infty$. None of the four is what a person sees, and we measured no persons here.
+# So "the smallest perturbation" is half a sentence. The norm is the other half. None of the four is what a person sees, and we measured no persons here.
 #
 # ## How subtle?
 #
@@ -831,11 +831,11 @@ records.claims([
 # %% [markdown]
 # ## Exercises
 #
-# 1. **By hand.** The distance of a point from three walls, with a pencil.
-# 2. **Code.** Write an attack of this chapter; the check knows the classic slips.
-# 3. **Measure.** A network and a norm that this chapter did not show.
-# 4. **Break it.** Where a minimum-norm attack reports a distance that is not there.
-# 5. **Think.** Two reports, two medians: what can be compared?
+# 1. **By hand.** One step of DeepFool with a pencil: two pixels, three classes.
+# 2. **Code.** Write `my_step(model, x, y, overshoot)`, a step of DeepFool for any number of classes. The check knows the classic slips.
+# 3. **Measure.** The least budget of PGD, found by halving, against DDN, on the fully connected network. What do you know about the distance?
+# 4. **Break it.** A report calls its norms the least ones. Make them shorter without any gradient.
+# 5. **Think.** Four attackers: which norm, if any, describes what each of them may do?
 #
 # [Exercises for this chapter](../exercises/student/05_least_effort.ipynb)
 #
