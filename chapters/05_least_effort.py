@@ -109,10 +109,10 @@ widgets.explore(draw_slice, alt=say_slice, across=ticks, up=ticks, flips=leaves,
 # \max_{\eta} \ \mathcal L(x + \eta) \quad \text{such that} \quad \lVert \eta \rVert \le \varepsilon .
 # $$
 #
-# Without one, for the smallest perturbation:
+# Without one, for the smallest perturbation that leaves an image an image, with all pixels in $[0, 1]$:
 #
 # $$
-# \min_{\eta} \ \lVert \eta \rVert \quad \text{such that} \quad f(x + \eta) \neq y, \qquad x + \eta \in [0, 1]^n .
+# \min_{\eta} \ \lVert \eta \rVert \quad \text{such that} \quad f(x + \eta) \neq y .
 # $$
 #
 # The value of the second is the **distance** of the image from the {term}`decision boundary`. An image stands at a budget $\varepsilon$ exactly when its distance is larger than $\varepsilon$, so both questions are about the same boundary.
@@ -160,10 +160,10 @@ records.say("Forward passes an image: {one:.0f} for the whole staircase, {many:.
 # In 2013 Szegedy and others looked for the smallest perturbation that turns an image into a given wrong class $t$ {cite}`szegedy2014`. The constraint "the answer is $t$" is hard to handle, so they moved it into the objective, with a weight:
 #
 # $$
-# \min_{r} \ c \, \lVert r \rVert_2^2 + \mathcal L_t(x + r) \quad \text{such that} \quad x + r \in [0, 1]^n ,
+# \min_{r} \ c \, \lVert r \rVert_2^2 + \mathcal L_t(x + r) ,
 # $$
 #
-# where $\mathcal L_t$ is the cross-entropy towards $t$. (They wrote the norm without the square; with the square the objective is smooth where the walk begins.) The minimiser is **L-BFGS**, a quasi-Newton method that learns the curvature from its last steps {cite}`nocedal1980`, and stays inside the box of all images.
+# over all $r$ for which $x + r$ has its pixels in $[0, 1]$; $\mathcal L_t$ is the cross-entropy towards $t$. (They wrote the norm without the square; with the square the objective is smooth where the walk begins.) The minimiser is **L-BFGS**, a quasi-Newton method that learns the curvature from its last steps {cite}`nocedal1980`, and stays inside the box of all images.
 #
 # Everything hangs on $c$. In the next cell the library's minimiser, `minimise`, walks once for each of 13 values of $c$, all from the same image.
 
@@ -217,11 +217,10 @@ records.say("**What we see.** The shortest success has length {least:.2f}; there
 # For a *linear* network no search is needed. Its logits are $z_k = w_k^\top x + b_k$, and the boundary between the answers $y$ and $k$ is where $z_y = z_k$: a {term}`hyperplane`. School geometry gives the distance of a point from it,
 #
 # $$
-# d_k \;=\; \frac{z_y - z_k}{\lVert w_k - w_y \rVert_2}, \qquad
-# \text{and the way: straight along } w_k - w_y .
+# d_k \;=\; \frac{z_y - z_k}{\lVert w_k - w_y \rVert_2},
 # $$
 #
-# The nearest of these walls is the shortest way out. **DeepFool** {cite}`moosavi2016` pretends that any network is linear: it replaces $w_k$ by the gradient of $z_k$ at the point, walks to the nearest wall, and looks again, until the answer changes.
+# and the way to it is straight along $w_k - w_y$. The nearest of these walls is the shortest way out. **DeepFool** {cite}`moosavi2016` pretends that any network is linear: it replaces $w_k$ by the gradient of $z_k$ at the point, walks to the nearest wall, and looks again, until the answer changes.
 
 # %%
 from torch.autograd.functional import jacobian
@@ -323,11 +322,11 @@ records.say("On {n} points of ten linear networks with random weights, where the
 # The cross-entropy of L-BFGS keeps pulling after the answer has changed. Carlini and Wagner {cite}`carlini2017` replaced it by a loss that stops. As {cite}`unam2021` writes it (section 2.2.2), for a target $t$ and logits $Z$,
 #
 # $$
-# \min_{\omega} \ \lVert x' - x \rVert_2^2 + c \cdot \max\Bigl( \max_{i \neq t} Z(x')_i - Z(x')_t,\ -\kappa \Bigr),
+# \min_{\omega} \ \lVert x' - x \rVert_2^2 + c \, f(x'), \qquad x' = \tfrac12 (\tanh \omega + 1),
 # $$
 #
 # $$
-# x' = \tfrac12 \bigl(\tanh \omega + 1\bigr).
+# f(x') = \max\Bigl( \max_{i \neq t} Z_i - Z_t,\ -\kappa \Bigr), \qquad Z = Z(x').
 # $$
 #
 # There are three ideas in it.
@@ -381,18 +380,18 @@ records.say("The pixel has left black by half a grey level after {slow} steps of
 # %% tags=["remove-input"]
 efforts = records.read("05-effort")["values"]
 name_of = {"published": "as published", "ours": "library"}
-lines = ["| version | values of c | steps each | learning rate | fooled | median length | forward passes an image |", "|---|---|---|---|---|---|---|"]
+lines = ["| version | fooled | median length | forward passes |", "|---|---|---|---|"]
 for run in efforts:
     fooled = sum(v is not None for v in run["l2"])
     median = f"{mid(run['l2']):.3f}" if fooled > len(run["l2"]) / 2 else "none"
-    lines.append(f"| {name_of[run['version']]} | {run['searches']} | {run['steps']:,} | {run['learning_rate']} | {fooled} of {run['images']} | {median} | {run['forward']:,.0f} |")
+    lines.append(f"| {name_of[run['version']]}, {run['searches']} × {run['steps']:,}, rate {run['learning_rate']} | {fooled} of {run['images']} | {median} | {run['forward']:,.0f} |")
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input"]
 effort = {(run["version"], run["searches"], run["steps"]): run for run in efforts}
 long_, ours, cheap = effort["published", 9, 1000], effort["ours", 5, 100], effort["published", 9, 100]
 shorter = sum(a < b for a, b in zip(ours["l2"], long_["l2"]))
-records.say("**What we see.** The library's default is shorter than the published nine thousand steps on {shorter} of {n} images, with medians of {a:.3f} and {b:.3f}, and needs {factor:.0f} times fewer passes. "
+records.say("Values of c × steps for each; passes are per image. The library's default is shorter than the published nine thousand steps on {shorter} of {n} images, with medians of {a:.3f} and {b:.3f}, and needs {factor:.0f} times fewer passes. "
             "With a hundred steps for each c, the published settings fool {few} of the {n}: the pixels have hardly left black. (The published code may leave a search early; here it does not.)",
             shorter=shorter, n=ours["images"], a=mid(ours["l2"]), b=mid(long_["l2"]), factor=long_["forward"] / ours["forward"], few=sum(v is not None for v in cheap["l2"]),
             holds=mid(ours["l2"]) < 1.02 * mid(long_["l2"]) and ours["forward"] * 5 < long_["forward"])
@@ -535,11 +534,13 @@ records.say("Measured by `advlens record 05-linear` at commit `{commit}` on {dev
 #
 # ## JSMA: how few pixels?
 #
-# So far "small" meant a short arrow. Count the changed pixels instead, the {term}`l0 norm <norm>`, and the picture is another one: few pixels, changed as much as one likes. The **Jacobian saliency map attack** {cite}`papernot2016` looks at pairs. For each pair $p, q$ of pixels it asks how much making both brighter raises the target's logit, $\alpha_{pq}$, and how much it raises the sum of all others, $\beta_{pq}$. It turns the pair white for which
+# So far "small" meant a short arrow. Count the changed pixels instead, the {term}`l0 norm <norm>`, and the picture is another one: few pixels, changed as much as one likes. The **Jacobian saliency map attack** {cite}`papernot2016` looks at pairs. For each pair $p, q$ of pixels it asks how much making both brighter raises the target's logit, $\alpha_{pq}$, and how much it raises the sum of all others, $\beta_{pq}$. Among the pairs with $\alpha_{pq} > 0 > \beta_{pq}$ it turns the one white whose product
 #
 # $$
-# -\alpha_{pq}\, \beta_{pq} \quad \text{is largest, among those with } \alpha_{pq} > 0 > \beta_{pq} .
+# -\alpha_{pq}\, \beta_{pq}
 # $$
+#
+# is largest, and looks again.
 
 # %%
 def whiten_pairs(model, x, target, most=40):
@@ -642,8 +643,8 @@ def fewest_pixels(model, x, y):
 
 few, their_labels = x[:6], y[:6]
 each = lambda attack: torch.cat([attack(lenet, few[i:i + 1], their_labels[i:i + 1]) for i in range(len(few))])
-rulers = {"few pixels (JSMA, best of nine targets)": each(fewest_pixels), "small sum (one pixel at a time)": each(one_pixel_at_a_time),
-          "short arrow (DDN)": attacks.ddn(lenet, few, their_labels), "small largest change (FMN)": attacks.fmn(lenet, few, their_labels)}
+rulers = {"JSMA": each(fewest_pixels), "one pixel at a time": each(one_pixel_at_a_time), "DDN": attacks.ddn(lenet, few, their_labels),
+          "FMN": attacks.fmn(lenet, few, their_labels)}
 measured = {name: evaluation.evaluate(lenet, few, found, their_labels) for name, found in rulers.items()}
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four attacked versions of one digit, and below each the change. Few pixels: some full white spots. Small sum: a few spots of middle strength. Short arrow: soft strokes. Small largest change: the whole picture faintly speckled."}, "figure": {"caption": "One digit, attacked with four rulers. Above: the image, and what the network says; below: the change, each at its own scale.", "name": "fig-norms-disagree"}}
@@ -656,13 +657,13 @@ plots.grid([[plots.image(found[0], f"says {k}", frame=k == their_labels[0].item(
 medians = [[getattr(found, norm).median().item() for norm in ("l0", "l1", "l2", "linf")] for found in measured.values()]
 least = [min(column) for column in zip(*medians)]
 cell = lambda value, j: ("**{}**" if value == least[j] else "{}").format(f"{value:.0f}" if j == 0 else f"{value:.2f}")
-lines = ["| attack | pixels changed (ℓ₀) | sum (ℓ₁) | length (ℓ₂) | largest change (ℓ∞) |", "|---|---|---|---|---|"]
+lines = ["| attack | pixels (ℓ₀) | sum (ℓ₁) | length (ℓ₂) | largest (ℓ∞) |", "|---|---|---|---|---|"]
 lines += [f"| {name} | " + " | ".join(cell(value, j) for j, value in enumerate(row)) + " |" for name, row in zip(rulers, medians)]
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input"]
 wins = [next(i for i, row in enumerate(medians) if row[j] == least[j]) for j in range(4)]
-records.say("Medians over {n} digits that LeNet classifies right; the smallest of each column is bold. All {n} attacked images of each row are misclassified. {verdict}",
+records.say("Medians over {n} digits that LeNet classifies right; the smallest of each column is bold. JSMA gets its best of nine targets; FMN is DDN's loop in the ℓ∞ norm. All {n} attacked images of each row are misclassified. {verdict}",
             n=len(few), verdict="Each attack is the smallest by its own ruler." if wins == [0, 1, 2, 3] else "An attack that was built for one ruler need not be the smallest by it: JSMA only brightens pixels and aims at a target, and both of the first two walks are greedy.",
             holds=all(bool(found.success.all()) for found in measured.values()))
 
@@ -716,14 +717,14 @@ plots.grid([[plots.image(image, f"says {k}", frame=k == 8) for image, k in zip(t
 # %% tags=["remove-input", "covered"]
 subtle = records.read("05-eights")["values"]
 three = {"fgsm": "FGSM", "fgm": "FGM", "carlini_wagner": "Carlini-Wagner"}
-kinds = {"l2": "length (ℓ₂)", "linf": "largest change (ℓ∞)", "l1": "sum (ℓ₁)", "l0": "pixels changed", "ssim": "SSIM"}
+kinds = ("l0", "l1", "l2", "linf", "ssim")
 by_all = {seed: [i for i in range(one["images"]) if all(one[a]["success"][i] for a in three)] for seed, one in subtle.items()}
 pooled = {a: {k: torch.tensor([float(one[a][k][i]) for seed, one in subtle.items() for i in by_all[seed]]) for k in kinds} for a in three}
 shares = {a: torch.tensor([float(flag) for one in subtle.values() for flag in one[a]["success"]]).mean().item() for a in three}
-lines = ["| attack | turned at all | " + " | ".join(kinds.values()) + " |", "|---" * (len(kinds) + 2) + "|"]
+lines = ["| attack | length (ℓ₂) | largest (ℓ∞) | pixels | SSIM |", "|---|---|---|---|---|"]
 for a, name in three.items():
-    cells = [f"{pooled[a][k].median():.0f}" if k == "l0" else f"{pooled[a][k].median():.2f}" for k in kinds]
-    lines.append(f"| {name} | {shares[a]:.0%} | " + " | ".join(cells) + " |")
+    cells = [f"{pooled[a][k].median():.0f}" if k == "l0" else f"{pooled[a][k].median():.2f}" for k in ("l2", "linf", "l0", "ssim")]
+    lines.append(f"| {name} | " + " | ".join(cells) + " |")
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input", "covered"]
@@ -732,9 +733,9 @@ order = lambda kind, sign=1: sum(bool(sign * a > sign * b > sign * c) for a, b, 
 in_order = {kind: order(kind, -1 if kind == "ssim" else 1) for kind in kinds}
 to_three = [all(one[a]["answer"][i] == 3 for a in three) for seed, one in subtle.items() for i in by_all[seed]]
 as_there = sum(flag and bool(a > b > c) for flag, a, b, c in zip(to_three, *(pooled[k]["l2"] for k in three)))
-records.say("Medians over {n} pairs of an eight and a training that all three attacks turn ({three} of them into a three by all three). The order FGSM, FGM, Carlini-Wagner, from coarse to subtle, holds on {l2} of the {n} by length, on {ssim} by SSIM, on {l1} by the sum, and on {linf} by the largest change of a pixel. "
+records.say("At no step at all does FGSM turn {never_sign:.0%} of the eights, FGM {never:.0%}. Medians over the {n} pairs of an eight and a training that all three attacks turn ({three} of them into a three by all three). The order FGSM, FGM, Carlini-Wagner, from coarse to subtle, holds on {l2} of the {n} by length, on {ssim} by SSIM, on {l1} by the sum, and on {linf} by the largest change of a pixel. "
             "There the order of the medians is another one: FGSM changes no pixel by much.",
-            n=pairs_, three=sum(to_three), **in_order, holds=bool(pooled["fgsm"]["linf"].median() < pooled["carlini_wagner"]["linf"].median() < pooled["fgm"]["linf"].median()) and in_order["l2"] > 0.9 * pairs_)
+            n=pairs_, three=sum(to_three), never_sign=1 - shares["fgsm"], never=1 - shares["fgm"], **in_order, holds=bool(pooled["fgsm"]["linf"].median() < pooled["carlini_wagner"]["linf"].median() < pooled["fgm"]["linf"].median()) and in_order["l2"] > 0.9 * pairs_)
 
 # %% tags=["remove-input", "covered"]
 records.verdict("The noise of FGSM, FGM and Carlini-Wagner on an 8 that LeNet reads as a 3 is ever subtler, in that order.",
@@ -769,12 +770,12 @@ def column(net, attack, key="l2"):
     return torch.tensor([float("inf") if v is None else v for v in nearest_ways[net][attack][key]])
 
 
-lines = ["| network | attack | median length | shortest of the four | forward + backward | seconds |", "|---|---|---|---|---|---|"]
+lines = ["| network, attack | median length | shortest of the four | forward passes | seconds |", "|---|---|---|---|---|"]
 for net, found in nearest_ways.items():
     best = torch.stack([column(net, attack) for attack in ATTACKS]).min(0).values
     for attack, name in ATTACKS.items():
         own, run = column(net, attack), found[attack]
-        lines.append(f"| {plots.label(net)} | {name} | {own.median():.3f} | {(own <= 1.01 * best).float().mean():.0%} | {run['forward']:.0f} + {run['backward']:.0f} | {run['seconds']:.2f} |")
+        lines.append(f"| {plots.label(net)}, {name} | {own.median():.3f} | {(own <= 1.01 * best).float().mean():.0%} | {run['forward']:.0f} | {run['seconds']:.2f} |")
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input"]
