@@ -60,7 +60,7 @@ plots.use_style()
 
 # %% nbgrader={"grade": false, "grade_id": "warmup", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def by_hand():
-    """{"log-odds": ., "true sign": ., "float32 sign": ., "at 120": ., "stair": ., "BPDA": ., "EOT": .}"""
+    """A dict with the seven keys above, a number for each."""
     ### BEGIN SOLUTION
     # 3 * (-2e-9) + 2e-9 is negative; 3 * 0 + 2e-9 is positive: FGSM would help the network
     return {"log-odds": -20, "true sign": -1, "float32 sign": 1, "at 120": 0, "stair": 0, "BPDA": 0.5, "EOT": 1}
@@ -76,7 +76,9 @@ checks.masks(by_hand)
 #
 # Write `my_eot(model, x, y, eps, draws)`: one step, as in FGSM, but along the sign of the **mean gradient** of `draws` passes,
 #
-# $$x' = \mathrm{clamp}\Big(x + \varepsilon \, \mathrm{sign}\, \frac{1}{n} \sum_{k=1}^{n} \nabla_x L_k(x),\ 0,\ 1\Big),$$
+# $$\bar g = \frac{1}{n} \sum_{k=1}^{n} \nabla_x L_k(x),$$
+#
+# $$x' = \mathrm{clamp}\big(x + \varepsilon \, \mathrm{sign}\, \bar g,\ 0,\ 1\big),$$
 #
 # where $L_k$ is the cross-entropy of the $k$-th pass and $n$ is `draws`. A loop over passes, or one pass with $n$ copies of each image: both are fine. Leave no traces, as always: evaluation mode during the attack, the mode as it was afterwards, no gradients on the parameters, `x` unchanged.
 
@@ -116,7 +118,7 @@ for draws in (0, 1, 4, 16, 64):
 plots.bars(shares, names, ylabel="wrong answers", source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-# When this sheet is graded, your function also meets a network and images that it has not seen.
+# When this sheet is graded, your function also meets colour images.
 ### BEGIN HIDDEN TESTS
 from advlens.course import checks
 checks.ch07.eot_in_colour(my_eot)
@@ -125,7 +127,7 @@ checks.ch07.eot_in_colour(my_eot)
 # %% [markdown]
 # ## 3. Measurement: black and white
 #
-# A colleague puts a layer before the fully connected network that rounds each pixel to 0 or 1. For nearly all digits PGD is helpless. Take the hundred digits and the model that stand in the cell below, and attack with `eps = 0.2`, each time with a fresh generator, `torch.Generator().manual_seed(0)`:
+# A colleague puts a layer before the fully connected network that rounds each pixel to 0 or 1. PGD is helpless. Take the hundred digits and the model that stand in the cell below, and attack with `eps = 0.2`, each time with a fresh generator, `torch.Generator().manual_seed(0)`:
 #
 # - `"PGD"`: `attacks.pgd` on the model (it will warn you);
 # - `"transfer"`: `attacks.pgd` on LeNet, `zoo.pretrained("lenet", "digits")`, and its images shown to the model;
@@ -137,14 +139,15 @@ checks.ch07.eot_in_colour(my_eot)
 # - `accuracy`: for each attack, the share of the hundred digits that the model still classifies right;
 # - `together`: the share that stands all four;
 # - `conclusion`:
-#   - a: rounding protects: the honest number is that of PGD, the strongest of the attacks on networks without the layer.
+#   - a: the honest number is that of PGD, which has all weights and takes forty steps.
 #   - b: BPDA knows the layer, so its number is the robust accuracy of the model.
 #   - c: each number is an upper limit. Even BPDA, which knows the layer, misses images that another attack finds.
 
 # %% nbgrader={"grade": false, "grade_id": "measurement", "locked": false, "schema_version": 3, "solution": true, "task": false}
 digits = data.load("digits", "test")[:100]
 network = zoo.pretrained("fully_connected", "digits")
-model = torch.nn.Sequential(checks.BlackAndWhite(), network).eval()  # model[1] is the network behind the layer
+# model[1] is the network behind the layer
+model = torch.nn.Sequential(checks.BlackAndWhite(), network).eval()
 
 accuracy = {"PGD": None, "transfer": None, "BPDA": None, "Square": None}
 together = None
@@ -173,8 +176,8 @@ checks.black_and_white(accuracy, together)
 # ![Five bars of robust accuracy: high under PGD and under transfer from LeNet, low under BPDA and the Square attack, and lowest for the images that stand all four.](expected/07_measurement.png)
 
 # %% expected="07_measurement"
-plots.bars([*accuracy.values(), together], [*accuracy, "all four"], ylabel="robust accuracy",
-           source=digits.source)
+plots.bars([*accuracy.values(), together], [*accuracy, "all four"],
+           ylabel="robust accuracy", source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Which letter is right is decided when the sheet is graded.
@@ -195,8 +198,10 @@ digits = data.load("digits", "test")[100:150]
 x, y = digits.images, digits.labels
 model = checks.Sealed().eval()
 for name, attack in (("PGD", attacks.pgd), ("strongest", attacks.strongest)):
-    images = attack(model, x, y, eps=0.1, generator=torch.Generator().manual_seed(0))
-    print(f"{name}: {int((evaluation.logits(model, images).argmax(1) != y).sum())} of 50 wrong")
+    generator = torch.Generator().manual_seed(0)
+    images = attack(model, x, y, eps=0.1, generator=generator)
+    wrong = evaluation.logits(model, images).argmax(1) != y
+    print(f"{name}: {int(wrong.sum())} of 50 wrong")
 print(audit.audit(model, x, y, eps=0.1, other=zoo.pretrained("lenet", "digits")))
 print(model(x[:2]))
 
