@@ -116,7 +116,7 @@ def smallest_values(results: list) -> dict:
 # --- what each attacker asks ---------------------------------------------------------
 
 ASKED = {"lenet": 0.1, "fully_connected": 0.05, "hebbian_bp": 0.1}  # net -> eps
-ASKED_IMAGES, QUERIES, FULL_STEPS, WIDTH = 50, 5000, 10, 0.01
+ASKED_IMAGES, QUERIES, FULL_STEPS, WIDTH = 40, 3000, 10, 0.01
 PAIRS = 25  # random directions a step
 OUTSIDE = {"lenet": ["fully_connected/0", "hebbian_bp/0"], "fully_connected": ["lenet/0", "hebbian_bp/0"],
            "hebbian_bp": ["lenet/0", "fully_connected/0"]}  # nets of other kinds, to borrow from
@@ -236,7 +236,7 @@ def asked_points() -> list[dict]:
 
 # --- labels only: how near --------------------------------------------------------------
 
-LABEL_QUERIES, LABEL_IMAGES = (100, 250, 500, 1000, 2500, 5000), 50
+LABEL_QUERIES, LABEL_IMAGES = (100, 250, 500, 1000, 2500, 5000), 40
 
 
 def labels(queries: int | None) -> list[float]:
