@@ -210,7 +210,7 @@ records.say("**What we see.** The shortest success has length {least:.2f}; there
 # %% [markdown]
 # So the attack is a search in a search: around the minimiser, another loop looks for the largest $c$ that still succeeds, for each image its own. (The paper speaks of the *smallest* $c$; with the weight on the length that would be the longest way.) The library's `attacks.lbfgs` does this for a whole batch.
 #
-# L-BFGS showed that such images exist, that they are near, and that they fool other networks too. Two of its parts stayed: the weight $c$, and the search for it. Two were replaced: the minimiser, and the loss.
+# L-BFGS showed that such images exist and are near {cite}`szegedy2014`. Two of its parts stayed: the weight $c$, and the search for it. Two were replaced: the minimiser, and the loss.
 #
 # ## DeepFool: walk to the wall
 #
@@ -392,7 +392,7 @@ effort = {(run["version"], run["searches"], run["steps"]): run for run in effort
 long_, ours, cheap = effort["published", 9, 1000], effort["ours", 5, 100], effort["published", 9, 100]
 shorter = sum(a < b for a, b in zip(ours["l2"], long_["l2"]))
 records.say("Values of c × steps for each; passes are per image. The library's default is shorter than the published nine thousand steps on {shorter} of {n} images, with medians of {a:.3f} and {b:.3f}, and needs {factor:.0f} times fewer passes. "
-            "With a hundred steps for each c, the published settings fool {few} of the {n}: the pixels have hardly left black. (The published code may leave a search early; here it does not.)",
+            "With a hundred steps for each c, the published settings fool {few} of the {n}: a black pixel needs more steps than that to leave black. (The published code may leave a search early; here it does not.)",
             shorter=shorter, n=ours["images"], a=mid(ours["l2"]), b=mid(long_["l2"]), factor=long_["forward"] / ours["forward"], few=sum(v is not None for v in cheap["l2"]),
             holds=mid(ours["l2"]) < 1.02 * mid(long_["l2"]) and ours["forward"] * 5 < long_["forward"])
 
