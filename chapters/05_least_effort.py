@@ -319,14 +319,18 @@ records.say("On {n} points of ten linear networks with random weights, where the
 #
 # ## Carlini and Wagner: stop pushing once you are through
 #
-# The cross-entropy of L-BFGS keeps pulling after the answer has changed. Carlini and Wagner {cite}`carlini2017` replaced it by a loss that stops. As {cite}`unam2021` writes it (section 2.2.2), for a target $t$ and logits $Z$,
+# The cross-entropy of L-BFGS keeps pulling after the answer has changed. Carlini and Wagner {cite}`carlini2017` replaced it by a loss that stops. As {cite}`unam2021` writes it (section 2.2.2), for a target $t$ and the logits $Z$ at $x'$,
 #
 # $$
-# \min_{\omega} \ \lVert x' - x \rVert_2^2 + c \, f(x'), \qquad x' = \tfrac12 (\tanh \omega + 1),
+# \min_{\omega} \ \lVert x' - x \rVert_2^2 + c \, f(x'),
 # $$
 #
 # $$
-# f(x') = \max\Bigl( \max_{i \neq t} Z_i - Z_t,\ -\kappa \Bigr), \qquad Z = Z(x').
+# x' = \tfrac12 (\tanh \omega + 1),
+# $$
+#
+# $$
+# f(x') = \max\Bigl( \max_{i \neq t} Z_i - Z_t,\ -\kappa \Bigr).
 # $$
 #
 # There are three ideas in it.
@@ -431,7 +435,7 @@ targets = torch.arange(10).repeat(10)
 moved = attacks.carlini_wagner(lenet, sources, targets, targeted=True)
 judged = evaluation.evaluate(lenet, sources, moved, targets, targeted=True)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A ten by ten grid of digits, each row one digit driven towards the classes 0 to 9, with the length of the perturbation under each. To the eye most still look like the digit of their row."}, "figure": {"caption": "Carlini and Wagner, targeted, on LeNet. Rows: the digit that was there; columns: the answer that the network gives now. Under each: the length of the perturbation in the ℓ₂ norm; on the diagonal nothing was needed. Green: the target is reached.", "name": "fig-source-target"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A ten by ten grid of digits, each row one digit driven towards the classes 0 to 9, with the length of the perturbation under each. In most cells the strokes of the digit of the row are still there, with faint noise around them."}, "figure": {"caption": "Carlini and Wagner, targeted, on LeNet. Rows: the digit that was there; columns: the answer that the network gives now. Under each: the length of the perturbation in the ℓ₂ norm; on the diagonal nothing was needed. Green: the target is reached.", "name": "fig-source-target"}}
 digits = [str(k) for k in range(10)]
 plots.grid([[plots.image(moved[10 * i + j], f"{judged.l2[10 * i + j]:.1f}", frame=bool(judged.success[10 * i + j])) for j in range(10)] for i in range(10)],
            heads=[f"→ {k}" for k in digits], rows=digits, source=mnist.source)
@@ -439,7 +443,7 @@ plots.grid([[plots.image(moved[10 * i + j], f"{judged.l2[10 * i + j]:.1f}", fram
 # %% [markdown]
 # One digit of each class says little about the classes. The next figure takes several digits of each class, and five LeNets, trained from different {term}`seeds <seed>`. DDN, the attack of the next section, drives each digit towards each class.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A table of ten by ten numbers, the true class down and the target across, shaded by size. The diagonal is empty. Some pairs, such as 4 and 9, are pale in both directions; the rows of 0, 2 and 6 are darker than that of 1."}, "figure": {"caption": "How far is it from class to class? Median length in the ℓ₂ norm of targeted DDN, mean of five trainings of LeNet. Rows: true class; columns: target. Pale is near.", "name": "fig-pairs-of-classes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A table of ten by ten numbers, the true class down and the target across, shaded by size. The diagonal is empty. Some pairs, such as 4 and 9, are pale in both directions; the row of 1 is paler than those of 3, 5 and 8."}, "figure": {"caption": "How far is it from class to class? Median length in the ℓ₂ norm of targeted DDN, mean of five trainings of LeNet. Rows: true class; columns: target. Pale is near.", "name": "fig-pairs-of-classes"}}
 by_seed = torch.tensor([[[float("nan") if v is None else v for v in row] for row in table] for table in records.read("05-targets")["values"].values()])
 mean = by_seed.mean(0)
 ax = plots.axes(height=4.0)
@@ -682,7 +686,7 @@ widgets.predict(
      "FGSM": "It spends its step evenly, so each pixel gets little. That is the ruler that FGSM was built for."},
     answer="FGSM")
 
-# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "An eight three times, attacked by FGSM, FGM and Carlini-Wagner, and the three noises at one scale. FGSM's noise covers the whole picture evenly; FGM's is soft spots; Carlini-Wagner's is a few soft strokes."}, "figure": {"caption": "An eight and three attacks, each with the smallest step that works. Below: the noise, all three at one scale.", "name": "fig-three-noises"}}
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "An eight three times, attacked by FGSM, FGM and Carlini-Wagner, and the three noises at one scale. FGSM's noise fills large areas with one strength; FGM's and Carlini-Wagner's are soft spots, strongest at a few strokes."}, "figure": {"caption": "An eight and three attacks, each with the smallest step that works. Below: the noise, all three at one scale.", "name": "fig-three-noises"}}
 def first_step(model, x, y, step, ladder):
     """For each image the first eps of the ladder at which the step changes the answer; the clean image where none does."""
     result = x.clone()
@@ -762,7 +766,7 @@ for ax, (net, found) in zip(axes, nearest_ways.items()):
         ax.step(lengths, torch.arange(1, len(lengths) + 1) / len(lengths), where="post", color=look.colour, linestyle=look.line, label=name)
     ax.set(title=plots.label(net), xlabel="length (ℓ₂)", ylabel="images fooled", ylim=(0, 1.02), xlim=(0, None))
     plots.percent(ax)
-axes[0].legend(loc="lower right")
+axes[2].legend(loc="lower right")
 plots.finish(axes, records.read("05-success")["provenance"]["source"])
 
 # %% tags=["remove-input"]
@@ -770,29 +774,33 @@ def column(net, attack, key="l2"):
     return torch.tensor([float("inf") if v is None else v for v in nearest_ways[net][attack][key]])
 
 
-lines = ["| network, attack | median length | shortest of the four | forward passes | seconds |", "|---|---|---|---|---|"]
+lines = ["| network, attack | length | shortest | passes | s |", "|---|---|---|---|---|"]
 for net, found in nearest_ways.items():
     best = torch.stack([column(net, attack) for attack in ATTACKS]).min(0).values
     for attack, name in ATTACKS.items():
         own, run = column(net, attack), found[attack]
-        lines.append(f"| {plots.label(net)}, {name} | {own.median():.3f} | {(own <= 1.01 * best).float().mean():.0%} | {run['forward']:.0f} | {run['seconds']:.2g} |")
+        lines.append(f"| {plots.label(net).split()[0]}, {name} | {own.median():.3f} | {(own <= 1.01 * best).float().mean():.0%} | {run['forward']:.0f} | {run['seconds']:.2g} |")
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input"]
 best = {net: torch.stack([column(net, attack) for attack in ATTACKS]).min(0).values for net in nearest_ways}
 longer = {net: (column(net, "ddn") > 1.01 * best[net]).sum().item() for net in best}
-records.say("LeNet: {lenet} images; ResNet: {resnet}; CifarNet: {cifar}. *Shortest of the four* counts the images on which an attack is within a hundredth of the best of the four. Passes and processor seconds are per image, on one thread. "
+records.say("LeNet: {lenet} images; ResNet: {resnet}; CifarNet: {cifar}. *Length*: the median. *Shortest*: the share of images on which an attack is within a hundredth of the best of the four. *Passes*: forward passes an image; about as many go back, and DeepFool goes back more often than forward. *s*: processor seconds an image, on one thread. "
             "Every attack fools every image. DeepFool asks least, {few:.0f} forward passes an image on LeNet where DDN takes {some:.0f} and Carlini-Wagner {many:.0f}, and its ways are the longest on all three. "
             "The oldest, L-BFGS, is in the median shorter than Carlini-Wagner on all three, at the library's defaults for both. DDN is not the last word: on {a}, {b} and {c} images another of the four is shorter by more than a hundredth.",
             lenet=nearest_ways["lenet"]["ddn"]["images"], resnet=nearest_ways["mnist_resnet"]["ddn"]["images"], cifar=nearest_ways["cifar_net"]["ddn"]["images"],
             few=nearest_ways["lenet"]["deepfool"]["forward"], some=nearest_ways["lenet"]["ddn"]["forward"], many=nearest_ways["lenet"]["carlini_wagner"]["forward"],
             a=longer["lenet"], b=longer["mnist_resnet"], c=longer["cifar_net"],
             holds=all(run["fooled"] == run["images"] for found in nearest_ways.values() for run in found.values())
+            and all(found["deepfool"]["backward"] > found["deepfool"]["forward"] for found in nearest_ways.values())
+            and all(abs(found[attack]["backward"] - found[attack]["forward"]) < 0.05 * found[attack]["forward"] for found in nearest_ways.values() for attack in ATTACKS if attack != "deepfool")
             and all(column(net, "lbfgs").median() < column(net, "carlini_wagner").median() for net in nearest_ways)
             and all(column(net, "deepfool").median() > max(column(net, attack).median() for attack in ATTACKS if attack != "deepfool") for net in nearest_ways))
 
 # %% tags=["remove-input"]
-display(records.quote("05-success"))
+records.quote("05-success")
+
+# %% tags=["remove-input"]
 trained = records.read("05-trainings")["values"]
 spread = {net: evaluation.over_seeds([one["median l2"] for one in by.values()]) for net, by in trained.items()}
 values = {net: ", ".join(f"{v:.2f}" for v in sorted(found.values)) for net, found in spread.items()}
@@ -810,7 +818,7 @@ records.quote("05-trainings")
 #
 # **What was shown.** Five minimum-norm attacks find small perturbations for every image of three networks that were not trained to withstand anything. What each found is an upper bound of the distance to the boundary. Even on linear networks, where the truth is known, the best general attacks sometimes miss the nearest wall.
 #
-# **On which images.** Digits and photographs of the test sets that the network classifies right, a few dozen for the larger networks. The photographs are the JPEG copy of CIFAR-10 that this book uses. LeNet and the fully connected network had five trainings where two networks, or classes of one, are compared; the ResNet and CifarNet had one, so nothing is said about how these kinds of network compare.
+# **On which images.** Digits and photographs of the test sets that the network classifies right, twenty or fewer for the larger networks. The photographs are the JPEG copy of CIFAR-10 that this book uses. LeNet and the fully connected network had five trainings where two networks, or classes of one, are compared; the ResNet and CifarNet had one, so nothing is said about how these kinds of network compare.
 #
 # **What remains open.** No lower bound was computed: how far the true boundary is from an image of LeNet, nobody knows from these pages. Nor did anyone judge with their eyes which perturbation is the subtlest.
 
