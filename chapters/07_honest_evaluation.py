@@ -398,7 +398,7 @@ def draw_surface(network, window):
     ax = plots.axes(height=3.6)
     low, high = values.min().item() + 0.0, values.max().item() + 0.0
     ax.imshow(((values - low) / max(high - low, 1e-30)).numpy(), cmap=plots.HEAT, vmin=0, vmax=1, origin="lower", extent=(-reach, reach, -reach, reach))
-    if high > low and network != "random":
+    if high > low and network in ("honest", "logits x 100"):
         ax.contour(values.numpy(), levels=torch.linspace(low, high, 9)[1:-1].tolist(), colors=plots.GREY, linewidths=0.7, extent=(-reach, reach, -reach, reach))
     ax.plot(0, 0, "o", color=plots.INK, markersize=6)
     ax.grid(False)
@@ -418,7 +418,7 @@ widgets.explore(draw_surface, alt=say_surface, network=list(VIEWED), window=list
 # %% tags=["remove-input"]
 flat = {network: level(surfaces[network, "very near"]) for network in VIEWED}
 alike = torch.corrcoef(torch.stack([surfaces[network, "from afar"].flatten() for network in ("honest", "rounded")]))[0, 1].item()
-records.say("**What we see.** From afar the honest and the rounded network show nearly the same mountain (correlation {alike:.2f}): the adversarial examples are in the same place. Very near, the honest one is a slope, and the rounded one a staircase: {rounded:.0%} of neighbouring points have exactly the same loss, against {honest:.0%} for the honest one. "
+records.say("**What we see.** From afar the honest and the rounded network show nearly the same mountain (correlation {alike:.2f}): the adversarial examples are in the same place. Nearer, the rounded one jumps along straight edges, where the black pixels reach their next level. Very near, the honest one is a slope, and the rounded one the flat top of a stair: {rounded:.0%} of neighbouring points have exactly the same loss, against {honest:.0%} for the honest one. "
             "With the logits times a hundred the ground around the image is level ({scaled:.0%}), because the loss has been rounded to one number; the mountain begins suddenly. With random draws each point was asked once: from afar the shape shows through, very near only the noise does.",
             rounded=flat["rounded"], honest=flat["honest"], scaled=flat["logits x 100"], alike=alike, holds=alike > 0.9 and flat["rounded"] > flat["honest"] and flat["logits x 100"] > flat["honest"])
 
