@@ -774,18 +774,18 @@ def column(net, attack, key="l2"):
     return torch.tensor([float("inf") if v is None else v for v in nearest_ways[net][attack][key]])
 
 
-lines = ["| network, attack | length | shortest | passes | s |", "|---|---|---|---|---|"]
+lines = ["| network, attack | length | best | passes | ms |", "|---|---|---|---|---|"]
 for net, found in nearest_ways.items():
     best = torch.stack([column(net, attack) for attack in ATTACKS]).min(0).values
     for attack, name in ATTACKS.items():
         own, run = column(net, attack), found[attack]
-        lines.append(f"| {plots.label(net).split()[0]}, {name} | {own.median():.3f} | {(own <= 1.01 * best).float().mean():.0%} | {run['forward']:.0f} | {run['seconds']:.2g} |")
+        lines.append(f"| {plots.label(net).split()[0]}, {name} | {own.median():.3f} | {(own <= 1.01 * best).float().mean():.0%} | {run['forward']:.0f} | {1000 * run['seconds']:,.0f} |")
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input"]
 best = {net: torch.stack([column(net, attack) for attack in ATTACKS]).min(0).values for net in nearest_ways}
 longer = {net: (column(net, "ddn") > 1.01 * best[net]).sum().item() for net in best}
-records.say("LeNet: {lenet} images; ResNet: {resnet}; CifarNet: {cifar}. *Length*: the median. *Shortest*: the share of images on which an attack is within a hundredth of the best of the four. *Passes*: forward passes an image; about as many go back, and DeepFool goes back more often than forward. *s*: processor seconds an image, on one thread. "
+records.say("LeNet: {lenet} images; ResNet: {resnet}; CifarNet: {cifar}. *Length*: the median. *Best*: the share of images on which an attack is within a hundredth of the best of the four. *Passes*: forward passes an image; about as many go back, and DeepFool goes back more often than forward. *ms*: milliseconds of one processor, an image. "
             "Every attack fools every image. DeepFool asks least, {few:.0f} forward passes an image on LeNet where DDN takes {some:.0f} and Carlini-Wagner {many:.0f}, and its ways are the longest on all three. "
             "The oldest, L-BFGS, is in the median shorter than Carlini-Wagner on all three, at the library's defaults for both. DDN is not the last word: on {a}, {b} and {c} images another of the four is shorter by more than a hundredth.",
             lenet=nearest_ways["lenet"]["ddn"]["images"], resnet=nearest_ways["mnist_resnet"]["ddn"]["images"], cifar=nearest_ways["cifar_net"]["ddn"]["images"],
