@@ -112,12 +112,10 @@ x, y = some.images, some.labels
 # *The attacker sees nothing.* He has a network $f_S$ of his own, a {term}`surrogate`, and looks for
 #
 # $$
-# x^\star \;=\; \operatorname*{arg\,max}_{\lVert x' - x \rVert_\infty \le \varepsilon} \mathcal L\bigl(f_S(x'),\, y\bigr),
-# \qquad\text{hoping that}\qquad
-# \hat y_T(x^\star) \neq y
+# x^\star \;=\; \operatorname*{arg\,max}_{\lVert x' - x \rVert_\infty \le \varepsilon} \mathcal L\bigl(f_S(x'),\, y\bigr).
 # $$
 #
-# for the network $f_T$ that he cannot see. In code nothing changes but who is asked at the end:
+# He hopes that the network $f_T$, which he cannot see, errs there too: $\hat y_T(x^\star) \neq y$. In code nothing changes but who is asked at the end:
 
 # %%
 seed = torch.Generator().manual_seed(0)
@@ -203,7 +201,9 @@ records.quote("06-smallest")
 #
 # $$
 # v_{t+1} = \mu\, v_t + \frac{g_t}{\lVert g_t \rVert_1},
-# \qquad
+# $$
+#
+# $$
 # x_{t+1} = \Pi\bigl(x_t + \alpha \operatorname{sign}(v_{t+1})\bigr).
 # $$
 #
@@ -266,13 +266,13 @@ records.quote("06-travel")
 
 # %% [markdown]
 # :::{container} covered
-# Momentum takes more than BIM at every budget from 0.1 on. But is it the memory, or only the length? Two perturbations with the same largest change may differ much in size, and a longer one may carry further for that reason alone. So we make both equally long: each keeps the *direction* of every pixel, and moves it all the way to the edge of the budget.
+# Momentum seems to carry further than BIM. But is it the memory, or only the length? Two perturbations with the same largest change may differ much in size, and a longer one may carry further for that reason alone. So we make both equally long: each keeps the *direction* of every pixel, and moves it all the way to the edge of the budget. (FC: the fully connected networks.)
 # :::
 
 # %% tags=["remove-input", "covered"]
 at = "0.2"
 both = {form: {walk: journey["walks"][walk][at][form] for walk in ("fgsm", "bim", "momentum", "four nets")} for form in ("as it is", "to the edge")}
-lines = ["| eps = 0.2 | length | LeNets | fully connected | ResNet |", "|---|---|---|---|---|"]
+lines = ["| eps = 0.2 | length | LeNets | FC | ResNet |", "|---|---|---|---|---|"]
 for form, walks in both.items():
     for walk, found in walks.items():
         if walk != "fgsm" or form == "as it is":
@@ -374,7 +374,7 @@ widgets.explore(draw_search, alt=say_search, queries=stops,
 widgets.predict(
     "LeNet at eps = 0.1: which of the three fools half of the images with the fewest queries?",
     {"Finite differences: they have the true gradient": "They have it, but their first step alone costs more than the others need for half of the images.",
-     "Random directions": "A rough gradient is cheap, but here each step goes in a direction that is mostly noise.",
+     "Random directions": "A rough gradient is cheap, but with some dozens of directions for 784 pixels it is mostly noise.",
      "Square Attack": "It moves whole squares by the whole budget, and most of its queries are steps."},
     answer="Square Attack")
 
@@ -659,8 +659,8 @@ print(f"fooled: {found.success.item()}, queries: {work.forward:,}, pixel {row}, 
 # %% tags=["remove-input"]
 widgets.predict(
     "Of the digits that LeNet gets right, how many can one pixel flip, if every place is tried with five values?",
-    {"About one in fifty": "Most digits are further from the boundary than one pixel reaches. The few that fall were weak answers before.",
-     "About one in five": "One pixel, even at full strength, is one input of 784. Only answers that hang by a thread give way.",
+    {"About one in fifty": "From most digits the boundary is further away than one pixel reaches.",
+     "About one in five": "One pixel, even at full strength, is one input of 784, and the network looks at all of them.",
      "Nearly all: any pixel may be taken, to any value": "The choice is free, but a change of one pixel has length 1 at most, and most boundaries are further away in that direction."},
     answer="About one in fifty")
 
@@ -689,24 +689,24 @@ records.quote("06-one-pixel")
 # %% [markdown]
 # ## The bill
 #
-# All attackers at one table: what each must know, what he asks, and what he gets at the same budget.
+# All attackers at one table: what each sees of the network, how much he asks at most for an image, and what he gets at the same budget (eps = 0.1 for LeNet and BP, eps = 0.05 for FC, the fully connected network). *Naive* is PGD along PyTorch's cross-entropy. *Same kind* is another training of the network, *other kinds* an ensemble of two others.
 
 # %% tags=["remove-input"]
-rows = {"white box": ("PGD, forty steps", "everything", "none"), "white box, naive": ("PGD along PyTorch's cross-entropy", "everything", "none"),
-        "finite differences": ("finite differences, ten steps", "scores", None), "random directions": ("random directions", "scores", None), "square": ("Square", "scores", None),
-        "hop_skip_jump": ("HopSkipJump", "labels", None), "same kind": ("transfer, another training", "a network of the kind", "none"), "transfer": ("transfer, two other kinds", "other networks", "none")}
-nets = {"lenet": "LeNet", "fully_connected": "fully connected", "hebbian_bp": "BP"}
-lines = ["| attack | must have | queries | " + " | ".join(f"{name}, eps = {bill['eps'][net]}" for net, name in nets.items()) + " |", "|---|---|---|" + "---|" * len(nets)]
-for attack, (name, has, asks) in rows.items():
+rows = {"white box": ("PGD", "all", "0"), "white box, naive": ("PGD, naive", "all", "0"),
+        "finite differences": ("finite differences", "scores", None), "random directions": ("random directions", "scores", None), "square": ("Square", "scores", None),
+        "hop_skip_jump": ("HopSkipJump", "label", None), "same kind": ("transfer, same kind", "nothing", "0"), "transfer": ("transfer, other kinds", "nothing", "0")}
+nets = {"lenet": "LeNet", "fully_connected": "FC", "hebbian_bp": "BP"}
+lines = ["| attack | sees | queries | " + " | ".join(nets.values()) + " |", "|---|---|---|" + "---|" * len(nets)]
+for attack, (name, sees, asks) in rows.items():
     cells = [f"{bill['nets'][net][attack]['fooled']['value']:.0%}" if attack in bill["nets"][net] else "" for net in nets]
     most = max(bill["nets"][net][attack]["standing"][-1][0] for net in nets if attack in bill["nets"][net])
-    lines.append(f"| {name} | {has} | {asks or f'up to {most:,}'} | " + " | ".join(cells) + " |")
+    lines.append(f"| {name} | {sees} | {asks or f'{most:,}'} | " + " | ".join(cells) + " |")
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input"]
 at = lambda net, attack: bill["nets"][net][attack]["fooled"]["value"]
 counts = lambda attack: "{}, {} and {}".format(*(round(at(net, attack) * bill["images"]) for net in nets))
-records.say("Share of {n} images fooled, all classified right, the same for all attackers of a network; the white box is one walk of PGD along the margin, not the strongest attack. "
+records.say("Share of {n} images fooled, all classified right, the same for all attackers of a network; PGD is one walk of forty steps along the margin, not the strongest attack. "
             "Square, which sees scores, fools {sq} images of the three networks, in the order of the table; that PGD, which sees everything, {pgd}. Transfer asks nothing, and at these budgets gets little: at most {transfer:.0%} from networks of other kinds. "
             "And look at BP: the walk along PyTorch's cross-entropy fools {naive} of {n}, because its gradient is zero (chapter 04), while borrowed examples fool {lent} and Square {square}. When a search without gradients finds far more than a walk along one, suspect the gradient.",
             n=bill["images"], sq=counts("square"), pgd=counts("white box"), naive=round(at("hebbian_bp", "white box, naive") * bill["images"]),
