@@ -331,6 +331,8 @@ RECORDS = {
                       nested("net", "seed"), BOTH, SEED),
     "07-distilled": Grid(distilled, [{"temperature": t, "seed": seed} for t in TEMPERATURES for seed in SEEDS],
                          distilled_table, BOTH, SEED),
+    "07-undistilled": Grid(distilled, [{"temperature": 1, "seed": seed} for seed in SEEDS], distilled_table, BOTH,
+                           SEED),
     "07-effort": Grid(effort, [{"net": net, "seed": seed} for net in SMALL for seed in SEEDS], effort_table, BOTH,
                       SEED),
     "07-sandwich": Grid(sandwich, [{"net": net} for net in SANDWICH_EPS], sandwich_table, BOTH, SEED),
