@@ -737,7 +737,7 @@ order = lambda kind, sign=1: sum(bool(sign * a > sign * b > sign * c) for a, b, 
 in_order = {kind: order(kind, -1 if kind == "ssim" else 1) for kind in kinds}
 to_three = [all(one[a]["answer"][i] == 3 for a in three) for seed, one in subtle.items() for i in by_all[seed]]
 as_there = sum(flag and bool(a > b > c) for flag, a, b, c in zip(to_three, *(pooled[k]["l2"] for k in three)))
-records.say("At no step at all does FGSM turn {never_sign:.0%} of the eights, FGM {never:.0%}. Medians over the {n} pairs of an eight and a training that all three attacks turn ({three} of them into a three by all three). The order FGSM, FGM, Carlini-Wagner, from coarse to subtle, holds on {l2} of the {n} by length, on {ssim} by SSIM, on {l1} by the sum, and on {linf} by the largest change of a pixel. "
+records.say("No step that was tried (two hundred sizes each) turns {never_sign:.0%} of the eights by FGSM, and {never:.0%} by FGM. Medians over the {n} pairs of an eight and a training that all three attacks turn ({three} of them into a three by all three). The order FGSM, FGM, Carlini-Wagner, from coarse to subtle, holds on {l2} of the {n} by length, on {ssim} by SSIM, on {l1} by the sum, and on {linf} by the largest change of a pixel. "
             "There the order of the medians is another one: FGSM changes no pixel by much.",
             n=pairs_, three=sum(to_three), never_sign=1 - shares["fgsm"], never=1 - shares["fgm"], **in_order, holds=bool(pooled["fgsm"]["linf"].median() < pooled["carlini_wagner"]["linf"].median() < pooled["fgm"]["linf"].median()) and in_order["l2"] > 0.9 * pairs_)
 
@@ -774,7 +774,7 @@ def column(net, attack, key="l2"):
     return torch.tensor([float("inf") if v is None else v for v in nearest_ways[net][attack][key]])
 
 
-lines = ["| network, attack | length | best | passes | ms |", "|---|---|---|---|---|"]
+lines = ["| network, attack | ℓ₂ | best | passes | ms |", "|---|---|---|---|---|"]
 for net, found in nearest_ways.items():
     best = torch.stack([column(net, attack) for attack in ATTACKS]).min(0).values
     for attack, name in ATTACKS.items():
@@ -785,7 +785,7 @@ Markdown("\n".join(lines))
 # %% tags=["remove-input"]
 best = {net: torch.stack([column(net, attack) for attack in ATTACKS]).min(0).values for net in nearest_ways}
 longer = {net: (column(net, "ddn") > 1.01 * best[net]).sum().item() for net in best}
-records.say("LeNet: {lenet} images; ResNet: {resnet}; CifarNet: {cifar}. *Length*: the median. *Best*: the share of images on which an attack is within a hundredth of the best of the four. *Passes*: forward passes an image; about as many go back, and DeepFool goes back more often than forward. *ms*: milliseconds of one processor, an image. "
+records.say("LeNet: {lenet} images; ResNet: {resnet}; CifarNet: {cifar}. *ℓ₂*: the median length. *Best*: the share of images on which an attack is within a hundredth of the best of the four. *Passes*: forward passes an image; about as many go back, and DeepFool goes back more often than forward. *ms*: milliseconds of one processor, an image. "
             "Every attack fools every image. DeepFool asks least, {few:.0f} forward passes an image on LeNet where DDN takes {some:.0f} and Carlini-Wagner {many:.0f}, and its ways are the longest on all three. "
             "The oldest, L-BFGS, is in the median shorter than Carlini-Wagner on all three, at the library's defaults for both. DDN is not the last word: on {a}, {b} and {c} images another of the four is shorter by more than a hundredth.",
             lenet=nearest_ways["lenet"]["ddn"]["images"], resnet=nearest_ways["mnist_resnet"]["ddn"]["images"], cifar=nearest_ways["cifar_net"]["ddn"]["images"],
