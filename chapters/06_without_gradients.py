@@ -266,18 +266,18 @@ records.quote("06-travel")
 
 # %% [markdown]
 # :::{container} covered
-# Momentum seems to carry further than BIM. But is it the memory, or only the length? Two perturbations with the same largest change may differ much in size, and a longer one may carry further for that reason alone. So we make both equally long: each keeps the *direction* of every pixel, and moves it all the way to the edge of the budget. (FC: the fully connected networks.)
+# Momentum seems to carry further than BIM. But is it the memory, or only the length? Two perturbations with the same largest change may differ much in size, and a longer one may carry further for that reason alone. So we make both equally long: each keeps the *direction* of every pixel, and moves it all the way to the edge of the budget. (In the table: the length of the perturbation, ℓ₂, and the share of answers lost by the LeNets, the fully connected networks, FC, and the ResNet.)
 # :::
 
 # %% tags=["remove-input", "covered"]
 at = "0.2"
 both = {form: {walk: journey["walks"][walk][at][form] for walk in ("fgsm", "bim", "momentum", "four nets")} for form in ("as it is", "to the edge")}
-lines = ["| eps = 0.2 | length | LeNets | FC | ResNet |", "|---|---|---|---|---|"]
+lines = ["| eps = 0.2 | ℓ₂ | LeNet | FC | ResNet |", "|---|---|---|---|---|"]
 for form, walks in both.items():
     for walk, found in walks.items():
         if walk != "fgsm" or form == "as it is":
             cells = " | ".join(f"{lost(walk, at, kind, form):.0%}" for kind in groups.values())
-            lines.append(f"| {labels[walk]}{', to the edge' if form == 'to the edge' else ''} | {found['l2']:.2f} | {cells} |")
+            lines.append(f"| {labels[walk]}{' (edge)' if form == 'to the edge' else ''} | {found['l2']:.2f} | {cells} |")
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input", "covered"]
@@ -666,17 +666,17 @@ widgets.predict(
 
 # %% tags=["remove-input", "covered"]
 pixel = records.read("06-one-pixel")["values"]
-lines = ["| network | every place, five values | evolution | small evolution |", "|---|---|---|---|"]
-lines += [f"| {plots.label(net.split('/')[0])}{', training ' + net[-1] if '/' in net else ''} | " + " | ".join(f"{found[search]['value']:.1%}" for search in ("exhaustive", "evolution", "small evolution")) + " |" for net, found in pixel["fooled"].items()]
-lines += ["| queries at most | " + " | ".join(f"{pixel['queries'][search]:,}" for search in ("exhaustive", "evolution", "small evolution")) + " |"]
+lines = ["| network | all places | evolution | small |", "|---|---|---|---|"]
+lines += [f"| {'FC, training ' + net[-1] if '/' in net else 'LeNet'} | " + " | ".join(f"{found[search]['value']:.1%}" for search in ("exhaustive", "evolution", "small evolution")) + " |" for net, found in pixel["fooled"].items()]
+lines += ["| queries | " + " | ".join(f"{pixel['queries'][search]:,}" for search in ("exhaustive", "evolution", "small evolution")) + " |"]
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input", "covered"]
 fallen = pixel["fooled"]
 missed = {search: sum(by_search[search]["only_a"] for by_search in pixel["paired"].values()) for search in ("evolution", "small evolution")}
 extra = {search: sum(by_search[search]["only_b"] for by_search in pixel["paired"].values()) for search in ("evolution", "small evolution")}
-records.say("**What we see.** Of {n} digits that it gets right, LeNet loses {lenet:.1%} to one pixel (95 % interval over images: {low:.1%} to {high:.1%}), the five fully connected networks {least:.1%} to {most:.1%}. "
-            "Over the six networks evolution misses {missed} of the digits that the complete search finds, and finds {extra} that it does not; with a tenth of the queries it misses {small}. "
+records.say("**What we see.** Of {n} digits that it gets right, LeNet loses {lenet:.1%} to one pixel (95 % interval over images: {low:.1%} to {high:.1%}), the five fully connected networks (FC) {least:.1%} to {most:.1%}; every place was tried with five values. "
+            "Over the six networks evolution misses {missed} of the digits that the complete search finds, and finds {extra} that it does not; the small evolution, with a tenth of the queries, misses {small}. "
             "So on these images a failure of the evolution was nearly always a failure of the pixel, not of the search. That can be said only because somebody tried them all.",
             n=pixel["images"], lenet=fallen["lenet"]["exhaustive"]["value"], low=fallen["lenet"]["exhaustive"]["low"], high=fallen["lenet"]["exhaustive"]["high"],
             least=min(found["exhaustive"]["value"] for net, found in fallen.items() if net != "lenet"), most=max(found["exhaustive"]["value"] for net, found in fallen.items() if net != "lenet"),
@@ -696,11 +696,11 @@ rows = {"white box": ("PGD", "all", "0"), "white box, naive": ("PGD, naive", "al
         "finite differences": ("finite differences", "scores", None), "random directions": ("random directions", "scores", None), "square": ("Square", "scores", None),
         "hop_skip_jump": ("HopSkipJump", "label", None), "same kind": ("transfer, same kind", "nothing", "0"), "transfer": ("transfer, other kinds", "nothing", "0")}
 nets = {"lenet": "LeNet", "fully_connected": "FC", "hebbian_bp": "BP"}
-lines = ["| attack | sees | queries | " + " | ".join(nets.values()) + " |", "|---|---|---|" + "---|" * len(nets)]
+lines = ["| attack (sees) | queries | " + " | ".join(nets.values()) + " |", "|---|---|" + "---|" * len(nets)]
 for attack, (name, sees, asks) in rows.items():
     cells = [f"{bill['nets'][net][attack]['fooled']['value']:.0%}" if attack in bill["nets"][net] else "" for net in nets]
     most = max(bill["nets"][net][attack]["standing"][-1][0] for net in nets if attack in bill["nets"][net])
-    lines.append(f"| {name} | {sees} | {asks or f'{most:,}'} | " + " | ".join(cells) + " |")
+    lines.append(f"| {name} ({sees}) | {asks or f'{most:,}'} | " + " | ".join(cells) + " |")
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input"]
