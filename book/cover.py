@@ -18,6 +18,7 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from advlens import attacks, data, evaluation, zoo
+from advlens.course.planes import logits_on_plane
 
 FOLDER = Path(__file__).parent / "_static"
 NIGHT, PAPER, RIM = "#14202b", "#f4f1ea", "#d8b26a"
@@ -130,14 +131,65 @@ def many_steps() -> plt.Figure:
     points = torch.stack([torch.stack([(p - x).flatten() @ across, (p - x).flatten() @ up]) for p in walk])
     reach = 1.6 * points[:, 0].max().item()
     sides = torch.linspace(-0.3 * reach, 0.7 * reach, 81), torch.linspace(-0.17 * reach, 0.33 * reach, 41)
-    plane = torch.stack([x.flatten() + a * across + b * up for b in sides[1] for a in sides[0]]).view(-1, *x.shape[1:])
-    with torch.no_grad():
-        loss = cross_entropy(net(plane), y.expand(len(plane)), reduction="none").view(41, 81)
+    logits = logits_on_plane(net, x, across.view_as(x), up.view_as(x), *sides)  # (41, 81, 10)
+    loss = cross_entropy(logits.flatten(0, 1), y.expand(41 * 81), reduction="none").view(41, 81)
     fig, ax = sheet(6.4, 3.2)
     inner = ax.inset_axes([0, 0, 6.4, 3.2], transform=ax.transData)
     inner.contourf(*sides, (loss + 1e-3).log(), levels=14, cmap="cividis")
     inner.plot(points[:, 0], points[:, 1], "o-", color="white", markersize=6, linewidth=2)
     inner.set_axis_off()
+    return fig
+
+
+def least_effort() -> plt.Figure:
+    """The classes in the plane through one digit and the nearest points of two others, and the circle that fits."""
+    some, net = digits()
+    x, y = some.images[:1], some.labels[:1]
+    across = attacks.ddn(net, x, y) - x
+    second = evaluation.logits(net, x + across).argmax(1)
+    others = [k for k in range(10) if k not in (y.item(), second.item())]
+    reached = attacks.ddn(net, x.expand(8, -1, -1, -1), torch.tensor(others), targeted=True) - x
+    up = reached[reached.flatten(1).norm(dim=1).argmin()][None]
+    length = across.norm().item()
+    u = across / length
+    up = up - (up * u).sum() * u
+    sides = torch.linspace(-2.6, 2.6, 241) * length, torch.linspace(-1.3, 1.3, 121) * length
+    found = logits_on_plane(net, x, u, up / up.norm(), *sides).argmax(2)  # (121, 241)
+    fig, ax = sheet(6.4, 3.2)
+    inner = ax.inset_axes([0, 0, 6.4, 3.2], transform=ax.transData)
+    inner.pcolormesh(*sides, found, cmap="cividis", vmin=0, vmax=9)
+    inner.contour(*sides, found != y, levels=[0.5], colors=PAPER)
+    inner.add_patch(Circle((0, 0), length, fill=False, color=NIGHT, linewidth=2.5, linestyle="--"))
+    inner.plot(0, 0, "o", color=NIGHT, markersize=9)
+    inner.set_axis_off()
+    return fig
+
+
+def without_gradients() -> plt.Figure:
+    """Three stations of a walk that sees labels only, from noise to the neighbourhood of a digit."""
+    some, net = digits()
+    x, y = some.images[:1], some.labels[:1]
+    walk = [attacks.hop_skip_jump(net, x, y, queries=n, generator=torch.Generator().manual_seed(0))
+            for n in (50, 400, 4000)]
+    fig, ax = sheet(6.4, 3.2)
+    for left, station in zip((0.35, 2.4, 4.45), walk):
+        tile(ax, station[0, 0], left, 0.85, 1.6)
+        answer = evaluation.logits(net, station).argmax().item()
+        ax.text(left + 0.8, 0.42, f"\u201c{answer}\u201d", ha="center", va="center", color=PAPER, fontsize=15)
+    return fig
+
+
+def honest_evaluation() -> plt.Figure:
+    """The gradients of two networks with the same answers: one rounds its pixels first, and its gradient is blank."""
+    some, net = digits()
+    x, y = some.images[:1], some.labels[:1]
+    point = x.clone().requires_grad_()
+    gradient, = torch.autograd.grad(cross_entropy(net(point), y), point)
+    fig, ax = sheet(6.4, 3.2)
+    limit = gradient.abs().max().item()
+    for left, shown in ((0.75, gradient), (3.55, torch.zeros_like(gradient))):
+        tile(ax, shown[0, 0], left, 0.55, 2.1, cmap=SIGNED, limit=limit)
+    ax.text(4.6, 1.6, "?", ha="center", va="center", color=NIGHT, fontsize=60, zorder=3)
     return fig
 
 
@@ -172,7 +224,8 @@ def save(fig: plt.Figure, name: str, dpi: int, colours: int = 128) -> None:
     print(f"{target}: {image.width} x {image.height} pixels, {target.stat().st_size:,} bytes")
 
 
-CARDS = {"00": adversarial_examples, "01": images, "02": filters, "03": one_step, "04": many_steps}
+CARDS = {"00": adversarial_examples, "01": images, "02": filters, "03": one_step, "04": many_steps, "05": least_effort,
+         "06": without_gradients, "07": honest_evaluation}
 
 
 def main() -> None:

@@ -278,7 +278,7 @@ widgets.explore(draw_plane, alt=say_plane, ball={"square (ℓ∞)": "linf", "cir
 # %% [markdown]
 # **What we see.** In the square the steps are diagonal, because the sign of a gradient has only diagonal directions (and, rarely, the axes). The walk hits the right wall, is pushed back onto it, and goes on *along* the wall. It ends by treading back and forth past the best place: a step of constant length cannot settle. In the circle each step follows the slope, and the projection slides the point along the arc until slope and fence stand square to each other.
 #
-# An attack should therefore remember the best point it has met. The library's does, for each image on its own. Its loop, where `_query` asks the network for loss, answer and gradient, and `_step` is the step with both fences behind it:
+# An attack should therefore remember the best point it has met. The library's does, for each image on its own. Its loop, where `_query` asks the network for loss, answer and gradient, `_turn` keeps the last gradient as the walk's heading (or, with momentum, a sum of all), and `_step` is the step with both fences behind it:
 
 # %% tags=["remove-input", "hide-output"]
 records.listing(attacks.gradient._ascend)

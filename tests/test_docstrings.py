@@ -18,7 +18,7 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(advlens.__path__, "advlen
                  or not m.name.endswith("_triton"))
 # Modules that show their use: these, and all of these packages.  Triton's kernels show nothing: their twins do.
 EXAMPLES = {f"advlens.{name}" for name in ("data", "geometry", "evaluation", "kernels", "jpeg", "spectral", "saliency",
-                                           "hebbian", "course.counting")}
+                                           "hebbian", "course.counting", "course.planes")}
 PACKAGES = ("advlens.attacks.", "advlens.defences.", "advlens.kernels.")
 ATTACKS = importlib.import_module("advlens.attacks").__all__
 

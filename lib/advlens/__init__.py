@@ -14,12 +14,13 @@ The map.  `from advlens import attacks, data, zoo` loads what it names; nothing 
     wilson_interval
     audit         signs of a masked gradient
     certify       interval bounds, certified accuracy, randomised smoothing
-    defences      adversarial training, logit pairing, distillation, gradient penalties: objectives for training.fit
+    defences      adversarial training, logit pairing, distillation, gradient penalties: objectives for training.fit;
+                  masking: false ones, built to be broken
     jpeg          the codec as a differentiable layer;  spectral  Fourier;  saliency  saliency, Grad-CAM
     hebbian       learning without labels
     kernels       Triton kernels, each beside its plain torch twin
-    course        what only the book needs: records, plots, widgets, checks, grading, counting, the command
-                  `advlens`
+    course        what only the book needs: records, plots, planes, widgets, checks, grading, counting, the
+                  command `advlens`
 
 Images are float32 (N, C, H, W) in [0, 1], labels int64 (N,), eps in units of the pixels.
 """
