@@ -72,7 +72,7 @@ def say_two(eps):
 
 
 widgets.explore(draw_two, alt=say_two, eps=budgets, flips=budgets[fell["the other"][one]],
-                caption=f"One of {len(few)} digits, attacked along the gradient of LeNet, and what LeNet and a fully connected network make of it. It was chosen because the second network, which nobody asked anything before, gives it up early (at the mark); {longer} of the digits hold out longer there.")
+                caption=f"One of {len(few)} digits, attacked along the gradient of LeNet, and what LeNet and a fully connected network make of it. It is the first that the second network, which nobody asked anything before, gives up after LeNet (at the mark); there {longer} of the digits hold out longer.")
 
 # %% [markdown]
 # Chapters 03 and 04 took the gradient of the network that they attacked. This chapter takes it away. What is left is another network's gradient, or answers: all scores, or only the name of the winning class.
@@ -172,7 +172,7 @@ records.quote("06-transfer")
 # %% tags=["remove-input", "covered"]
 lent = {target: max(share(source, target) for source in names if source != target) for target in names}
 calm = min(lent, key=lent.get)
-records.say("A network that withstands borrowed examples need not be robust: {net} loses {most:.1%} at most to any other network, and {own:.0%} on the diagonal, to itself.",
+records.say("A network that withstands borrowed examples need not be robust: in the table {net} loses {most:.1%} at most to any other network, and {own:.0%} on the diagonal.",
             net=short[names.index(calm)], most=lent[calm], own=share(calm, calm), holds=share(calm, calm) > 5 * lent[calm])
 
 # %% [markdown]
@@ -272,7 +272,7 @@ records.quote("06-travel")
 
 # %% [markdown]
 # :::{container} covered
-# Momentum seems to carry further than BIM. But is it the memory, or only the length? Two perturbations with the same largest change may differ much in size, and a longer one may carry further for that reason alone. So we make both about equally long: each pixel keeps the sign of its change, and moves all the way to the edge of the budget. That is another example, not the same one made longer. (In the table: the length of the perturbation, ℓ₂, and the share of answers lost by the LeNets, the fully connected networks, FC, and the ResNet.)
+# Momentum seems to carry further than BIM. But is it the memory, or only the length? Two perturbations with the same largest change may differ much in size, and a longer one may carry further for that reason alone. So we make both about equally long: each pixel keeps the sign of its change, and moves all the way to the edge of the budget. That is another example, not the same one made longer. (In the table: the length of the perturbation, ℓ₂, and the per cent of answers lost by the LeNets, the fully connected networks, FC, and the ResNet.)
 # :::
 
 # %% tags=["remove-input", "covered"]
@@ -282,7 +282,7 @@ lines = ["| eps = 0.2 | ℓ₂ | LeNet | FC | ResNet |", "|---|---|---|---|---|"
 for form, walks in both.items():
     for walk, found in walks.items():
         if walk != "fgsm" or form == "as it is":
-            cells = " | ".join(f"{lost(walk, at, kind, form):.0%}" for kind in groups.values())
+            cells = " | ".join(f"{100 * lost(walk, at, kind, form):.0f}" for kind in groups.values())
             lines.append(f"| {labels[walk]}{' (edge)' if form == 'to the edge' else ''} | {found['l2']:.2f} | {cells} |")
 Markdown("\n".join(lines))
 
@@ -430,7 +430,7 @@ records.say("Is it the gradient, then, that brings black boxes down? {{cite}}`un
 # %% [markdown]
 # ## Only the answer
 #
-# *The attacker sees which class wins, and nothing else.* Now finite differences give zero: a nudge does not change the answer, and if it does, it does not say how much. The landscape has become a terrace with one cliff. But a cliff can be found, and walked along.
+# *The attacker sees which class wins, and nothing else.* Now finite differences give zero: a nudge seldom changes the answer, and never says how much. The landscape has become a terrace with one cliff. But a cliff can be found, and walked along.
 #
 # The **Boundary Attack** {cite}`brendel2018` walked along it at random. **HopSkipJump** {cite}`chen2020` feels its way: it starts from any image that is already misclassified, far away, and repeats three moves:
 #
@@ -600,7 +600,7 @@ records.quote("06-labels")
 # %% [markdown]
 # ## One pixel
 #
-# *The attacker sees scores, and may change one pixel only*, as much as he likes. {cite}`belaustegui2022` names this case in its introduction: one pixel, carefully chosen, and a deer becomes an aeroplane. The attack behind it {cite}`su2019` searches by **differential evolution**: a population of (place, value) pairs, where each child is one pair plus half the difference of two others, and the fitter survives.
+# *The attacker sees scores, and may change one pixel only*, as much as he likes. {cite}`belaustegui2022` names this case in its introduction. The attack behind it {cite}`su2019` searches by **differential evolution**: a population of (place, value) pairs, where each child is one pair plus half the difference of two others, and the fitter survives.
 #
 # On a grey image of 28 by 28 pixels no evolution is needed. There are 784 places; for each of a few values we can ask about *all* of them.
 
@@ -666,9 +666,9 @@ widgets.predict(
 
 # %% tags=["remove-input", "covered"]
 pixel = records.read("06-one-pixel")["values"]
-lines = ["| network | all places | evolution | small |", "|---|---|---|---|"]
-lines += [f"| {'FC ' + net[-1] if '/' in net else 'LeNet'} | " + " | ".join(f"{found[search]['value']:.1%}" for search in ("exhaustive", "evolution", "small evolution")) + " |" for net, found in pixel["fooled"].items()]
-lines += ["| queries | " + " | ".join(f"{pixel['queries'][search]:,}" for search in ("exhaustive", "evolution", "small evolution")) + " |"]
+lines = [f"| fallen of {pixel['images']} | all places | evolution | small |", "|---|---|---|---|"]
+lines += [f"| {'FC ' + net[-1] if '/' in net else 'LeNet'} | " + " | ".join(f"{found[search]['value'] * pixel['images']:.0f}" for search in ("exhaustive", "evolution", "small evolution")) + " |" for net, found in pixel["fooled"].items()]
+lines += ["| *queries an image* | " + " | ".join(f"{pixel['queries'][search]:,}" for search in ("exhaustive", "evolution", "small evolution")) + " |"]
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input", "covered"]
