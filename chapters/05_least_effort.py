@@ -748,7 +748,7 @@ pooled = {a: {k: torch.tensor([float(one[a][k][i]) for seed, one in subtle.items
 shares = {a: torch.tensor([float(flag) for one in subtle.values() for flag in one[a]["success"]]).mean().item() for a in three}
 lines = ["| attack | ℓ₂ | ℓ∞ | ℓ₁ | pixels | SSIM |", "|---|---|---|---|---|---|"]
 for a, name in three.items():
-    cells = [f"{mid(pooled[a][k]):.0f}" if k == "l0" else f"{mid(pooled[a][k]):.2f}" for k in ("l2", "linf", "l1", "l0", "ssim")]
+    cells = [f"{mid(pooled[a][k]):.0f}" if k in ("l0", "l1") else f"{mid(pooled[a][k]):.2f}" for k in ("l2", "linf", "l1", "l0", "ssim")]
     lines.append(f"| {name} | " + " | ".join(cells) + " |")
 Markdown("\n".join(lines))
 
