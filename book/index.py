@@ -110,6 +110,42 @@ widgets.lab(net="lenet", attack="fgsm")
 # 60 minutes
 # :::
 # ::::
+#
+# ::::{grid-item-card} 05 Least effort
+# :img-top: _static/cards/05.png
+# :img-alt: A map of the classes around one image, and the largest circle around it in which nothing changes.
+# :link: ../chapters/05_least_effort
+# :link-type: doc
+#
+# How little is enough, and how would you know that it is the least?
+# :::{card-footer}
+# 70 minutes
+# :::
+# ::::
+#
+# ::::{grid-item-card} 06 Without gradients
+# :img-top: _static/cards/06.png
+# :img-alt: Three pictures of a seven, from noisy to clean, each of which a network calls something else.
+# :link: ../chapters/06_without_gradients
+# :link-type: doc
+#
+# What if the attacker sees nothing of the network but its answers?
+# :::{card-footer}
+# 65 minutes
+# :::
+# ::::
+#
+# ::::{grid-item-card} 07 Honest evaluation
+# :img-top: _static/cards/07.png
+# :img-alt: The colourful gradient of one network, and a blank square with a question mark.
+# :link: ../chapters/07_honest_evaluation
+# :link-type: doc
+#
+# A network that cannot be attacked and is not robust: how do you notice?
+# :::{card-footer}
+# 65 minutes
+# :::
+# ::::
 # :::::
 #
 # Each chapter ends with exercises that tell you what went wrong, with a hint. Teachers find assignments and grading on the page [For instructors](instructors.md); how to run everything at home stands in [How to use this book](how_to_use.md).
