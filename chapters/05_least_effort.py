@@ -292,7 +292,8 @@ def draw_walk(step):
         normal, gap = w[k] - w[0], z[0] - z[k]
         foot = at.flatten() + gap * normal / normal.square().sum()
         along = torch.stack([-normal[1], normal[0]]) / normal.norm()
-        wall = foot[:, None] + along[:, None] * torch.tensor([-2.0, 2.0])
+        wall = foot[:, None] + along[:, None] * torch.linspace(-2, 2, 161)
+        wall = wall[:, ((wall >= 0) & (wall <= 1)).all(0)]  # (2, n) what lies in the picture
         if step < len(trail) - 1:
             ax.plot(*wall, "--", color=look.colour, linewidth=1.5, label=f"wall to {'ABC'[k]}, as seen here")
     ax.plot(*points.T, "o-", color=plots.INK)

@@ -1,4 +1,4 @@
-"""Photographs wait in files of their own until the reader comes near: a page that holds them cannot show its first word.
+"""Photographs wait in files until the reader comes near: a page that holds them is slow to show its first word.
 
 Pictures in a notebook carry their pixels with them.  A small one (a digit has 400 bytes) is faster so; a larger one
 goes to _images, named by its content.  Frames of a widget that nobody has moved yet are fetched when somebody does.
@@ -6,9 +6,11 @@ goes to _images, named by its content.  Frames of a widget that nobody has moved
 
 import base64
 import hashlib
+import io
 import re
 from pathlib import Path
 
+from PIL import Image
 from sphinx.util.osutil import relative_uri
 
 SMALL = 1000  # letters of base64
@@ -23,8 +25,11 @@ def to_files(html: str, folder: Path, up: str) -> str:
         picture = base64.b64decode(pixels)
         name = hashlib.sha1(picture).hexdigest()[:16] + ".png"
         (folder / name).write_bytes(picture)
-        wait = "" if "\\" in quote else 'loading="lazy" '
-        return f"{before}{wait}src={quote}{up}{folder.name}/{name}{quote}"
+        if "\\" in quote:
+            return f"{before}src={quote}{up}{folder.name}/{name}{quote}"
+        width, height = Image.open(io.BytesIO(picture)).size  # the page keeps its place
+        size = "" if " height=" in before else f'width="{width}" height="{height}" '
+        return f'{before}{size}loading="lazy" src="{up}{folder.name}/{name}"'
 
     folder.mkdir(parents=True, exist_ok=True)
     return INLINE.sub(moved, html)

@@ -1,12 +1,15 @@
 """The extensions that make a page light and findable, without building the book."""
 
 import base64
+import io
+import random
 import re
 import sys
 
 import pytest
 from docutils import nodes
 from fontTools.ttLib import TTFont
+from PIL import Image
 from test_pages import ROOT
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -46,14 +49,17 @@ def test_code_loses_only_what_colours_nothing(site):
 
 
 def test_large_pictures_wait_in_files_and_small_ones_stay(tmp_path):
-    large, small = b"picture" * 200, b"picture"
+    file = io.BytesIO()
+    Image.frombytes("RGB", (40, 30), random.Random(0).randbytes(3600)).save(file, "png")
+    large, small = file.getvalue(), b"picture"
     inline = lambda picture, quote: f"src={quote}data:image/png;base64,{base64.b64encode(picture).decode()}{quote}"
-    page = (f"<img alt=\"\" {inline(large, chr(34))}><img {inline(small, chr(34))}>"
+    page = (f"<img {inline(large, chr(34))}><img height=\"9\" {inline(large, chr(34))}><img {inline(small, chr(34))}>"
             f'<script>["<img {inline(large, chr(92) + chr(34))}>"]</script>')
     moved = later.to_files(page, tmp_path / "_images", "../")
     file, = (tmp_path / "_images").iterdir()
     assert file.read_bytes() == large
-    assert moved == (f'<img alt="" loading="lazy" src="../_images/{file.name}"><img {inline(small, chr(34))}>'
+    assert moved == (f'<img width="40" height="30" loading="lazy" src="../_images/{file.name}">'
+                     f'<img height="9" loading="lazy" src="../_images/{file.name}"><img {inline(small, chr(34))}>'
                      f'<script>["<img src=\\"../_images/{file.name}\\">"]</script>')
 
 
