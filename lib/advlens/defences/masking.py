@@ -1,5 +1,6 @@
-"""FALSE defences, built to be broken: each hides the gradient and leaves the adversarial examples where they are.
+"""FALSE defences, built to be broken: behind each the gradient says little about where the adversarial examples are.
 
+Whether the examples are gone is a separate question.
 Use them to test an attack or a diagnostic, never to protect a net.  Each wraps a net and is a
 model again.  Logits that are too large (`layers.Scale`) and defensive distillation hide the
 gradient of the cross-entropy as well.  Source: athalye2018, sec. 3.
