@@ -101,7 +101,7 @@ widgets.explore(duel, alt=say_duel, network=list(DUEL), eps=BUDGETS,
 #
 # ## The secret
 #
-# Before we look inside, one experiment. The attack failed on the second network, so it returned images that do not fool it. But we also have the images that fooled the *first* network. Nobody made them for the second one.
+# Before we look inside, one experiment. The attack on the second network failed. But we also have the images that fooled the *first* one. Nobody made them for the second.
 
 # %% tags=["remove-input"]
 widgets.predict(
@@ -139,7 +139,7 @@ records.listing(masking.Rounded)
 # A staircase is flat on each step, so its slope is zero. The attack looked for a way uphill and found none. It was blinded; at this budget the network was not made any safer.
 # :::
 #
-# This is {term}`gradient masking`: the gradient says little about where the adversarial examples are. Whether they are gone is a separate question. {cite}`athalye2018` examined nine published defences, found hidden gradients in seven, and broke six of these completely and one in part. This chapter builds four such defences, breaks them, and collects what one must do before believing a number.
+# This is {term}`gradient masking`: the gradient says little about where the adversarial examples are. Whether they are gone is a separate question. {cite}`athalye2018` examined nine published defences, found hidden gradients in seven, and broke six of these completely and one in part.
 #
 # ## Four ways to hide a gradient
 #
@@ -150,7 +150,7 @@ records.listing(masking.Rounded)
 # | the **logits are huge**, by a factor or by training | it is lost in a subtraction, $p_y - 1$, then too small for 32 bits: *vanishing* | the same loss, written as log-odds |
 # | the graph is **cut** (a codec, a server, `no_grad`) | there is none | connect it again, or use no gradient |
 #
-# The names *shattered*, *stochastic* and *vanishing* are those of {cite}`athalye2018`, which met the last one in very long computations; large logits were met in {cite}`carlini2017`. The defences stand in `advlens.defences.masking`. Their documentation says FALSE in capital letters.
+# The names *shattered*, *stochastic* and *vanishing* are those of {cite}`athalye2018`, which met the last one in very long computations; large logits were met in {cite}`carlini2017`. The defences stand in `advlens.defences.masking`.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of six pictures. First in each row a clean digit, then the digit rounded to sixteen grey levels, which looks the same, then four versions of it, shrunken and shifted a little and covered with grey noise."}, "figure": {"caption": "What the network behind the defence sees. Rounded to sixteen levels: the same to the eye. Resized and noised: another picture at each call.", "name": "fig-defended-inputs"}}
 draws = seeded(3)
@@ -331,7 +331,7 @@ display(records.say("Accuracy, mean and each of five trainings. LeNets distilled
                     train=made["trained on"], epochs=made["epochs"], n=made["images"], eps=made["eps"], gap=student["gap"]["mean"], plain=control["gap"]["mean"], zero=student["zero gradient"]["mean"],
                     seems=100 * (student["pgd naive"]["mean"] - control["pgd naive"]["mean"]), strong=student["strongest"]["mean"], without=control["strongest"]["mean"],
                     less=sum(a < b for a, b in zip(student["strongest"]["values"], control["strongest"]["values"])),
-                    holds=student["pgd"]["values"] == student["margin"]["values"] and student["pgd naive"]["mean"] > control["pgd naive"]["mean"] + 0.1 and student["strongest"]["mean"] <= control["strongest"]["mean"]
+                    holds=left["none"]["strongest"] < student["strongest"]["mean"] and student["pgd"]["values"] == student["margin"]["values"] and student["pgd naive"]["mean"] > control["pgd naive"]["mean"] + 0.1 and student["strongest"]["mean"] <= control["strongest"]["mean"]
                     and student["test accuracy"]["high"] < control["test accuracy"]["low"]), records.quote("07-distilled"), records.quote("07-undistilled"))
 
 # %% [markdown]
@@ -458,7 +458,7 @@ records.say("**What we see.** From afar the honest and the rounded network show 
 # %% [markdown]
 # ## Hidden, and still no fraud
 #
-# So: a zero gradient, hence a false defence? Be careful. Take the rounding to its end, two levels, black and white.
+# Is a zero gradient always the sign of a false defence? Take the rounding to its end, two levels, black and white.
 
 # %% tags=["remove-input"]
 widgets.predict(
@@ -487,7 +487,7 @@ records.say("Accuracy on {n} images, mean of five trainings of LeNet; *moved* is
 # On black-and-white digits a coarse stair swallows a small budget: here the gradient is hidden *and* few examples are left that we could find (Square had 300 queries, and the strongest attack was not run). One reason can be counted: few pixels can move. It makes this plausible and does not prove it, and it belongs to these digits and this budget. So a zero gradient is a question, not a verdict. The answer comes from an attack that knows the defence, at several budgets.
 # :::
 #
-# *Several budgets* matters for sixteen levels too. A black pixel moves by whole steps of $1/15$: not at all below half a step, by one step up to a step and a half, which is exactly our 0.1, and from there by two. (At the tie itself PyTorch rounds to the even step: black jumps two, white only one.) Let us attack at each budget anew, with BPDA, and watch the network stand on a stair of its own.
+# *Several budgets* matters for sixteen levels too. A black pixel moves by whole steps of $1/15$: not at all below half a step, by one step up to a step and a half, which is exactly our 0.1, and from there by two. (At the tie itself PyTorch rounds to the even step: black jumps two, white only one.) Let us attack at each budget anew, with BPDA.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against eps. The undefended network falls smoothly. The rounded one falls in steps: above the other curve for most of the way, with a sudden drop below it at 0.1."}, "figure": {"caption": "PGD with twenty steps, on the undefended LeNet and, through BPDA, on the same LeNet behind sixteen levels; each budget attacked anew. The dotted lines stand where a black pixel moves by one step more.", "name": "fig-stair"}}
 budgets = [0, 0.015, 0.03, 0.034, 0.045, 0.06, 0.08, 0.0999, 0.1, 0.12, 0.14]
