@@ -6,16 +6,15 @@ goes to _images, named by its content.  Frames of a widget that nobody has moved
 
 import base64
 import hashlib
-import io
 import re
 from pathlib import Path
 
-from PIL import Image
 from sphinx.util.osutil import relative_uri
 
 SMALL = 1000  # letters of base64
 # Inside a widget's frames, which are JSON, the quotes are escaped.
-INLINE = re.compile(r'(<img [^<>]*?)src=(\\?")data:image/png;base64,([A-Za-z0-9+/=]{%d,})\\?"' % SMALL)
+# One that does not say how high it is stays: the page would jump when it comes.
+INLINE = re.compile(r'(<img [^<>]*?\bheight=[^<>]*?)src=(\\?")data:image/png;base64,([A-Za-z0-9+/=]{%d,})\\?"' % SMALL)
 
 
 def to_files(html: str, folder: Path, up: str) -> str:
@@ -25,11 +24,8 @@ def to_files(html: str, folder: Path, up: str) -> str:
         picture = base64.b64decode(pixels)
         name = hashlib.sha1(picture).hexdigest()[:16] + ".png"
         (folder / name).write_bytes(picture)
-        if "\\" in quote:
-            return f"{before}src={quote}{up}{folder.name}/{name}{quote}"
-        width, height = Image.open(io.BytesIO(picture)).size  # the page keeps its place
-        size = "" if " height=" in before else f'width="{width}" height="{height}" '
-        return f'{before}{size}loading="lazy" src="{up}{folder.name}/{name}"'
+        wait = "" if "\\" in quote else 'loading="lazy" '
+        return f"{before}{wait}src={quote}{up}{folder.name}/{name}{quote}"
 
     folder.mkdir(parents=True, exist_ok=True)
     return INLINE.sub(moved, html)
