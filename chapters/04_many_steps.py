@@ -574,7 +574,7 @@ records.say("Beyond a gap of {first:.0f}, $p_y$ is rounded to one and the pull *
 # \nabla \mathcal L \;=\; (1 - p_y)\, \nabla m .
 # $$
 #
-# The loss rises with $m$, so both put the points of an image in the same order, and both gradients point the same way. They differ by the factor $1 - p_y$, one positive number for each image. A step that is normalised, by a sign or by a length, divides it out again. The factor does nothing, then, except to destroy the digits: it is what becomes too small for the computer. So the attacks of this library climb $m$ when you ask for `loss="ce"`, and PyTorch's way is called `"naive_ce"`:
+# The loss rises with $m$, so both put the points of an image in the same order, and both gradients point the same way. They differ by the factor $1 - p_y$, one positive number for each image. A step that is normalised, by a sign or by a length, divides it out again. The factor does nothing, then, except to destroy the digits: the computer forms it as a difference, $p_y - 1$, which loses them where $p_y$ is near 1, and in the end is 0. So the attacks of this library climb $m$ when you ask for `loss="ce"`, and PyTorch's way is called `"naive_ce"`:
 
 # %%
 records.listing(attacks.losses.log_odds)

@@ -894,7 +894,7 @@ records.say("- Count passes. The library's Carlini-Wagner with {few:.0f} of them
 # %% [markdown]
 # ## Where the numbers come from
 #
-# Sentences and figures without a provenance line are computed live, on the data named under each figure. The records `05-success`, `05-effort`, `05-targets`, `05-eights`, `05-pairs`, `05-linear` and `05-trainings` are always about real data; `advlens record 05-success` measures the first again, and likewise the others. The networks are the course's checkpoints; trainings from other seeds are made by the same recipe.
+# Sentences and figures without a provenance line are computed live, on the data named under each figure. The record `05-linear` is about random networks; `05-success`, `05-effort`, `05-targets`, `05-eights`, `05-pairs` and `05-trainings` are always about real data; `advlens record 05-success` measures the first again, and likewise the others. The networks are the course's checkpoints; trainings from other seeds are made by the same recipe.
 #
 # ## References
 #
