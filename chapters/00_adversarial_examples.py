@@ -515,7 +515,7 @@ records.verdict("More pixels seem to allow smaller epsilons and less obvious att
 # ```
 #
 # Somebody who wants to slip past a spam filter needs any wrong answer and has only questions; somebody who tests a safety system should give the imagined enemy everything.
-# A defence that is only safe as long as nobody knows how it works is not a defence. So this book measures **white box** unless it says otherwise {cite}`carlini2019`.
+# This book asks whether a defence holds against somebody who knows how it works, as {cite:t}`carlini2019` advise. So it measures **white box** unless it says otherwise.
 #
 # ### A stranger's network
 #
@@ -637,7 +637,7 @@ widgets.predict(
 # %% [markdown]
 # :::{container} covered
 # An attack gives an **upper bound** of robustness. A **lower bound** needs a proof that *nothing* in the ball changes the answer, a certificate.
-# For a linear network we hold one: the distance to the boundary. Where the ball is smaller than the distance, the answer is safe against everybody, also against attacks that nobody has thought of yet.
+# For a linear network we hold one: the distance to the boundary. Where the ball is smaller than the distance, no point of it has another answer. That follows from the formula, so it holds for every attack that stays in the ball, up to rounding.
 # :::
 #
 # For the network with two pixels the bounds meet. If both pixels are drawn uniformly, the images that are *not* $\varepsilon$-robust form a band along the diagonal, and its area gives

@@ -847,7 +847,7 @@ records.quote("05-trainings")
 #
 # **On which images.** Digits and photographs of the test sets that the network classifies right, twenty or fewer for the larger networks. The photographs are the JPEG copy of CIFAR-10 that this book uses. LeNet and the fully connected network had five trainings where two networks, or classes of one, are compared; the ResNet and CifarNet had one, so nothing is said about how these kinds of network compare.
 #
-# **What remains open.** No lower bound was computed: how far the true boundary is from an image of LeNet, nobody knows from these pages. Other minimum-norm attacks, such as FAB and that of Brendel and Bethge, were not tried and may find shorter ways. Nor did anyone judge with their eyes which perturbation is the subtlest.
+# **What remains open.** No lower bound was computed: these pages bound the distance from an image of LeNet to its boundary from above only. Other minimum-norm attacks, such as FAB and that of Brendel and Bethge, were not tried and may find shorter ways. Which perturbation people find the subtlest was not tested.
 
 # %% tags=["remove-input"]
 medians_of = lambda attack: ", ".join(f"{plots.label(net)} {mid(column(net, attack)):.3f}" for net in nearest_ways)

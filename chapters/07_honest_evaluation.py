@@ -152,7 +152,7 @@ records.listing(masking.Rounded)
 #
 # The names *shattered*, *stochastic* and *vanishing* are those of {cite}`athalye2018`, which met the last one in very long computations; large logits were met in {cite}`carlini2017`. The defences stand in `advlens.defences.masking`.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of six pictures. First in each row a clean digit, then the digit rounded to sixteen grey levels, which looks the same, then four versions of it, shrunken and shifted a little and covered with grey noise."}, "figure": {"caption": "What the network behind the defence sees. Rounded to sixteen levels: the same to the eye. Resized and noised: another picture at each call.", "name": "fig-defended-inputs"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of six pictures. First in each row a clean digit, then the digit rounded to sixteen grey levels, with nearly the same pixels, then four versions of it, shrunken and shifted a little and covered with grey noise."}, "figure": {"caption": "What the network behind the defence sees. Rounded to sixteen levels: each pixel moves by half a level at most. Resized and noised: another picture at each call.", "name": "fig-defended-inputs"}}
 draws = seeded(3)
 rows = [[plots.image(one[0]), plots.image(masking.rounded(one, 16)[0])] + [plots.image(masking.shaken(one, draws)[0].clamp(0, 1)) for _ in range(4)]
         for one in (x[:1], x[1:2])]

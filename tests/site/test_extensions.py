@@ -59,8 +59,9 @@ def test_an_unknown_record_is_a_warning_of_the_build(data, tmp_path):
                      status=None, warning=log, confoverrides={"extensions": ["myst_parser", "measured"]})
         app.build()
         log.seek(0)
-        said = [line for line in log.read().splitlines() if "known: 'lenet'" in line]
-    assert len(said) == 1 and "WARNING" in said[0]
+        # Another test of this process may have built a book as well: Sphinx then finds its own nodes registered.
+        said = [line for line in log.read().splitlines() if "WARNING" in line and "already registered" not in line]
+    assert len(said) == 1 and "known: 'lenet'" in said[0]
 
 
 def test_claims_are_read_back(tmp_path):

@@ -158,7 +158,7 @@ def two_searches(least: dict, median: dict, shorter: dict) -> None:
     net, x, y, _ = hint.hundred_digits("fully_connected")
     low, high = _bisection(net, x, y)
     if not hint.close(least["pgd"], high, 1e-3):  # the wrong searches take a while
-        _slip_of_the_search(least["pgd"], net, x, y)
+        _slip_of_the_search(least["pgd"], net, x, y, low, high)
     print("ok  a bisection for each image")
     change = attacks.ddn(net, x, y) - x
     norms = geometry.norm(change, "l2")
@@ -184,9 +184,8 @@ def two_searches(least: dict, median: dict, shorter: dict) -> None:
     print("ok  image by image, neither search is always the shorter one")
 
 
-def _slip_of_the_search(found, net, x, y) -> None:
-    """Fail with the hint to what went wrong in the bisection."""
-    low, high = _bisection(net, x, y)
+def _slip_of_the_search(found, net, x, y, low, high) -> None:
+    """Fail with the hint to what went wrong in the bisection, whose right ends are low and high."""
     hint.compare(found, high, {
         "That is the lower end, a budget at which PGD fails: the upper end is the smallest eps that worked.": low,
         "That is the middle of the last interval: the upper end is the smallest eps that worked.": (low + high) / 2,

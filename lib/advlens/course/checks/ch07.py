@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +85,7 @@ class Shaky(nn.Module):
     def each(self, x: Tensor) -> list[Tensor]:
         """The images moved in every way that can be drawn."""
         reach = range(-self.most, self.most + 1)
-        return [x.roll((down, right), (2, 3)) for down in reach for right in reach]
+        return [x.roll(move, (2, 3)) for move in product(reach, reach)]
 
 
 def eot(function) -> None:
@@ -127,7 +128,7 @@ def _follows_the_mean(function, model, x, y, eps: float = 0.05, draws: int = 144
                               "gradient of each of `draws` passes.")
     hint.require(asked >= draws, f"You asked the network {asked:.0f} times for each image, and draws = {draws}: take "
                                  "one gradient for each draw.")
-    each = torch.stack([_gradient(model.net, x, y, move) for move in _moves(model)])  # (K, N, C, H, W)
+    each = _gradients(model, x, y)  # (K, N, C, H, W)
     mean, spread = each.mean(0), each.std(0, correction=0) / draws ** 0.5
     clear = mean.abs() > 5 * spread
     told = lambda direction: direction.sign()[clear]
@@ -155,15 +156,11 @@ def _follows_the_mean(function, model, x, y, eps: float = 0.05, draws: int = 144
                  "Every pixel moves by eps: take the sign of the mean gradient, not the mean gradient itself.")
 
 
-def _moves(model: Shaky) -> list:
-    reach = range(-model.most, model.most + 1)
-    return [(down, right) for down in reach for right in reach]
-
-
-def _gradient(net, x, y, move) -> Tensor:
+def _gradients(model: Shaky, x, y) -> Tensor:
+    """Of the loss behind every move, (K, N, C, H, W)."""
     point = x.clone().requires_grad_()
-    loss = F.cross_entropy(net(point.roll(move, (2, 3))), y, reduction="sum")
-    return torch.autograd.grad(loss, point)[0]
+    losses = [F.cross_entropy(model.net(moved), y, reduction="sum") for moved in model.each(point)]
+    return torch.stack([torch.autograd.grad(loss, point, retain_graph=True)[0] for loss in losses])
 
 
 def _of_mean_logits(model, x, y) -> Tensor:
