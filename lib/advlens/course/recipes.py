@@ -87,6 +87,7 @@ RECIPES = {
     "mnist_resnet-mnist": Recipe("mnist_resnet", 10, adam, 5e-3, digits),
     "fully_connected-mnist": Recipe("fully_connected", 40, adam, 5e-3, training.shift(1)),
     "cifar_net-cifar10": Recipe("cifar_net", 36, sgd, 0.1, photos, bfloat16=True),
+    "cifar_net-cifar10_lossless": Recipe("cifar_net", 12, sgd, 0.1, photos),  # at full precision, hence fewer epochs
     "vgg_blocks-cifar10": Recipe("vgg_blocks", 36, sgd, 0.03, photos, bfloat16=True),
     "lenet-digits": Recipe("lenet", 30, adam, 4e-3, digits, batch_size=32),
     "mnist_resnet-digits": Recipe("mnist_resnet", 15, adam, 5e-3, digits, batch_size=32),
