@@ -741,8 +741,6 @@ records.claims([
          verdict="confirmed" if full > 0.999 else "differs"),
     dict(claim="Adversarial perturbations are imperceptible to people.", source="unam2021", where="section 1",
          reported="part of the definition", measured="nobody was asked; a norm is not an eye", verdict="not tested here"),
-    dict(claim="Black-box attacks are quite successful, because the gradient can be approximated from inputs and outputs.", source="unam2021", where="section 1",
-         reported="no number", measured="here a substitute network was used and no questions were asked; another attack", verdict="not tested here"),
     dict(claim="No known defence withstands all known methods without a price in performance.", source="belaustegui2022", where="section 3.1.2",
          reported="up to 2022, with a reference", measured="a statement about the literature", verdict="not tested here"),
 ])

@@ -552,16 +552,9 @@ display(*[records.say("- **{title}**: of the same {n} images PGD alone fooled {p
 
 # %% tags=["remove-input"]
 records.claims([
-    dict(claim="The noises of FGSM, FGM and Carlini and Wagner's attack are ever subtler", source="unam2021", where="section 2.2.2, figure 6",
-         reported="shown on one eight that LeNet calls a three",
-         measured=f"median smallest step over {smallest['both']:,} eights: length {smallest['fgsm']['l2']:.2f} (FGSM) and {smallest['fgm']['l2']:.2f} (FGM), largest change {smallest['fgsm']['linf']:.2f} and {smallest['fgm']['linf']:.2f}; nobody was asked what looks subtle",
-         verdict="not tested here"),
     dict(claim="FGSM flips CIFAR-10 train[0] at a smaller epsilon than FGM, because it changes every pixel more", source="unam2021", where="section 3.3, figures 14 and 15",
          reported="on a LeNet; the epsilons stand in the figures",
          measured=f"on CifarNet, another network: {flips['q75']['fgsm']['eps']:.4f} and {flips['q75']['fgm']['eps']:.3f}, in different units", verdict="not tested here"),
-    dict(claim="The attacks are more effective on colour pictures", source="unam2021", where="section 4", reported="as an observation",
-         measured="FGSM at eps = 8/255, one training each: LeNet {a:.1%}, ResNet {b:.1%}, CifarNet {c:.1%}, VGG blocks {d:.1%} left; other networks and other images at once".format(
-             a=at("lenet", "fgsm", 8 / 255), b=at("mnist_resnet", "fgsm", 8 / 255), c=at("cifar_net", "fgsm", 8 / 255), d=at("vgg_blocks", "fgsm", 8 / 255)), verdict="not tested here"),
     dict(claim="Taking the sign makes FGSM faster on large amounts of data", source="unam2021", where="section 1", reported="as a reason for the sign",
          measured="FGSM and FGM cost one pass forward and one back; times were not compared", verdict="not tested here"),
     dict(claim="At eps = 0.1 an automobile becomes a truck, a cat a deer, and a frog stays a frog", source="marinelli", where="slides \"Adversarial attacks\", 1 to 3",

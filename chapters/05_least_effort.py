@@ -774,10 +774,11 @@ records.quote("05-eights")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels for LeNet, the ResNet and CifarNet: share of images fooled against the length of the perturbation. In each, DDN, Carlini-Wagner and L-BFGS rise close together and DeepFool lies to their right. CifarNet's axis is several times shorter."}, "figure": {"caption": "Share of images with a perturbation of at most this length, for four attacks in the ℓ₂ norm. The three axes differ. One training of each network.", "name": "fig-success-against-norm"}}
 nearest_ways = records.read("05-success")["values"]
-ATTACKS = {"deepfool": "DeepFool", "lbfgs": "L-BFGS", "carlini_wagner": "Carlini-Wagner", "ddn": "DDN"}
+ATTACKS = {name: plots.label(name) for name in ("deepfool", "lbfgs", "carlini_wagner", "ddn")}
 axes = plots.axes(3, height=3.2, sharey=True)
 for ax, (net, found) in zip(axes, nearest_ways.items()):
-    for (attack, name), look in zip(ATTACKS.items(), plots.OTHERS):
+    for attack, name in ATTACKS.items():
+        look = plots.LOOKS[attack]
         lengths = torch.tensor([float("inf") if v is None else v for v in found[attack]["l2"]]).sort().values
         ax.step(lengths, torch.arange(1, len(lengths) + 1) / len(lengths), where="post", color=look.colour, linestyle=look.line, label=name)
     ax.set(title=plots.label(net), xlabel="length (ℓ₂)", ylabel="images fooled", ylim=(0, 1.02), xlim=(0, None))

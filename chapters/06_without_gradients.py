@@ -259,7 +259,7 @@ labels = {"fgsm": "FGSM", "bim": "BIM", "momentum": "momentum", "two nets": "two
 panels = [(f"{title}, as they are", kind, "as it is") for title, kind in groups.items()] + [("to LeNets, every pixel at the edge", "lenet", "to the edge")]
 axes = plots.axes(4, height=3.0, sharey=True)
 for ax, (title, kind, form) in zip(axes, panels):
-    for (walk, label), look in zip(labels.items(), plots.OTHERS):
+    for (walk, label), look in zip(labels.items(), (*(plots.LOOKS[name] for name in ("fgsm", "bim", "momentum")), plots.OTHERS[0], plots.OTHERS[3])):
         if form == "as it is" or walk in ("bim", "momentum"):
             ax.plot(journey["eps"], [lost(walk, eps, kind, form) for eps in journey["eps"]], color=look.colour, marker=look.marker, linestyle=look.line, label=label)
     ax.set(title=title, xlabel="eps", ylabel="answers lost", ylim=(0, 1))
@@ -390,9 +390,9 @@ bill = records.read("06-queries")["values"]
 axes = plots.axes(2, height=3.2, sharey=True)
 for ax, net in zip(axes, ("lenet", "fully_connected")):
     found = bill["nets"][net]
-    for (attack, label), look in zip({"square": "Square", "random directions": "random directions", "finite differences": "finite differences"}.items(), plots.OTHERS):
+    for attack, look in zip(("square", "random directions", "finite differences"), (plots.LOOKS["square"], *plots.OTHERS)):
         asked, standing = zip(*found[attack]["standing"])
-        ax.step([max(q, 1) for q in asked], [1 - n / bill["images"] for n in standing], where="post", color=look.colour, linestyle=look.line, label=label)
+        ax.step([max(q, 1) for q in asked], [1 - n / bill["images"] for n in standing], where="post", color=look.colour, linestyle=look.line, label=look.label if attack == "square" else attack)
     ax.axhline(found["white box"]["fooled"]["value"], color=plots.INK, linestyle="--", linewidth=1)
     ax.set(xscale="log", title=f"{plots.label(net)}, eps = {bill['eps'][net]}", xlabel="queries for each image", ylabel="fooled", ylim=(0, 1.02))
     plots.percent(ax)
@@ -580,8 +580,8 @@ labelled = records.read("06-labels")["values"]
 quartiles = torch.tensor([torch.tensor(labelled["l2"][str(q)]).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist() for q in labelled["queries"]])
 floor = torch.tensor(labelled["white box"]).quantile(0.5).item()
 ax = plots.axes(height=3.0)
-ax.fill_between(labelled["queries"], quartiles[:, 0], quartiles[:, 2], color=plots.colour("pgd"), alpha=0.18, linewidth=0)
-ax.plot(labelled["queries"], quartiles[:, 1], color=plots.colour("pgd"), marker="D", label="HopSkipJump")
+ax.fill_between(labelled["queries"], quartiles[:, 0], quartiles[:, 2], color=plots.colour("hop_skip_jump"), alpha=0.18, linewidth=0)
+ax.plot(labelled["queries"], quartiles[:, 1], color=plots.colour("hop_skip_jump"), marker=plots.LOOKS["hop_skip_jump"].marker, label="HopSkipJump")
 ax.axhline(floor, color=plots.INK, linestyle="--", linewidth=1, label="DDN (white box)")
 ax.set(xscale="log", xlabel="queries for each image", ylabel="distance (l2 norm)", ylim=(0, None))
 ax.legend()

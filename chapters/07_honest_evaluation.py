@@ -661,7 +661,7 @@ for ax, (name, title) in zip(axes, (("linear", "linear"), ("fully_connected", "f
     net = slices["nets"][name]
     at, above, below = [0, *net["eps"]], [net["clean"], *net["above"]], [net["clean"], *net["below"]]
     ax.fill_between(at, below, above, color=plots.GREY, alpha=0.2, linewidth=0)
-    ax.plot(at, above, color=plots.colour("pgd"), marker="D", label="strongest attack")
+    ax.plot(at, above, color=plots.colour("strongest"), marker=plots.LOOKS["strongest"].marker, label="strongest attack")
     ax.plot(at, below, color=plots.RIGHT, linestyle="--", marker="^", label="certified")
     ax.set(xlabel="eps", ylabel="accuracy", title=title, ylim=(-0.02, 1))
     plots.percent(ax)

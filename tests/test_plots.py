@@ -27,6 +27,8 @@ from advlens.training import History
 
 NETS = ("lenet", "mnist_resnet", "fully_connected", "cifar_net", "vgg_blocks")
 ATTACKS = ("fgsm", "fgm", "bim", "pgd", "pgd-l2", "noise", "clean")
+LEAST = ("deepfool", "lbfgs", "carlini_wagner", "ddn", "jsma", "strongest")  # what one figure compares
+ANSWERS = ("square", "hop_skip_jump", "pgd", "fgsm", "bim", "momentum")
 CURVE = Curve([0.0, 0.1, 0.2], [0.9, 0.5, 0.2], [0.8, 0.4, 0.1], [0.95, 0.6, 0.3], 100)
 CLASSES = tuple(f"class {k}" for k in range(10))
 SOURCE = "a set <made> for this test"
@@ -525,7 +527,8 @@ def contrast(a, b):
 
 
 @pytest.mark.parametrize("sight", SIGHT)
-@pytest.mark.parametrize("names", [NETS, ATTACKS, ("right", "wrong")], ids=["nets", "attacks", "frames"])
+@pytest.mark.parametrize("names", [NETS, ATTACKS, LEAST, ANSWERS, ("right", "wrong")],
+                         ids=["nets", "attacks", "least effort", "without gradients", "frames"])
 def test_colours_can_be_told_apart(names, sight):
     colours = [plots.RIGHT, plots.WRONG] if names[0] == "right" else [plots.colour(name) for name in names]
     assert nearest(colours, sight) > 15
@@ -546,7 +549,12 @@ def test_numbers_are_readable_on_the_strongest_cell(paper, ink):
     assert contrast(cell, ink) > 4.5
 
 
-@pytest.mark.parametrize("names", [NETS, ATTACKS], ids=["nets", "attacks"])
+def test_every_look_belongs_to_a_group():
+    assert {*NETS, *ATTACKS, *LEAST, *ANSWERS} == set(plots.LOOKS)
+
+
+@pytest.mark.parametrize("names", [NETS, ATTACKS, LEAST, ANSWERS],
+                         ids=["nets", "attacks", "least effort", "without gradients"])
 def test_markers_and_dashes_repeat_what_the_colour_says(names):
     looks = [plots.LOOKS[name] for name in names]
     assert len({look.marker for look in looks}) == len(looks)

@@ -303,6 +303,8 @@ def test_quote_names_command_commit_and_data(folder, made):
     html = records.quote("99-test").data
     for text in (made["command"], made["commit"], made["date"], "1.2 s", "a set &lt;made&gt; for this test"):
         assert text in html
+    records.write("99-test", {}, made | {"source": ""})
+    assert "Data:" not in records.quote("99-test").data  # a measurement on made numbers has none
     with pytest.raises(FileNotFoundError, match="99-test"):
         records.quote("99-other")
 

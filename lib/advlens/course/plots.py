@@ -84,6 +84,15 @@ LOOKS = {
     "bim": Look("BIM", GREEN, "^", "-."),
     "pgd": Look("PGD", BLUE, "D", "-"),
     "pgd-l2": Look("PGD, L2", SKY, "P", (0, (5, 1))),
+    "momentum": Look("momentum", SKY, "d", (0, (3, 1, 1, 1))),
+    "strongest": Look("strongest", INK, "*", "-"),
+    "deepfool": Look("DeepFool", ORANGE, ">", "--"),
+    "lbfgs": Look("L-BFGS", AMBER, "<", ":"),
+    "carlini_wagner": Look("Carlini-Wagner", GREEN, "p", "-."),
+    "ddn": Look("DDN", BLUE, "h", "-"),
+    "jsma": Look("JSMA", PINK, "8", (0, (5, 1))),
+    "square": Look("Square", AMBER, "X", (0, (5, 1))),
+    "hop_skip_jump": Look("HopSkipJump", PINK, "H", "-."),
 }
 # For curves that are neither a net nor an attack: several runs, several settings.
 OTHERS = [LOOKS[name] for name in ("lenet", "mnist_resnet", "fully_connected", "cifar_net", "vgg_blocks")]

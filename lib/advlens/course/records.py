@@ -247,7 +247,7 @@ def quote(name: str):
     made = {key: escape(str(value)) for key, value in read(name)["provenance"].items()}
     return HTML('<p class="advlens-quote" style="font-size: 0.85em; opacity: 0.85; margin: 0.3em 0">'
                 'Measured by <code>{command}</code> at commit <code>{commit}</code> on {device}, {date}, '
-                'in {seconds} s. Data: {source}.</p>'.format(**made))
+                'in {seconds} s.{data}</p>'.format(**made, data=made["source"] and f" Data: {made['source']}."))
 
 
 def device() -> str:
