@@ -12,7 +12,7 @@ from torch import nn
 
 from advlens.jpeg import JPEG
 from advlens.layers import Normalize, Scale
-from advlens.spectral import frequencies, log_spectrum, radial_average, sinusoids, transfer_function
+from advlens.spectral import band, frequencies, log_spectrum, radial_average, radii, sinusoids, transfer_function
 
 SHAPES = [(1, 6, 6), (1, 7, 5), (3, 5, 8), (2, 2, 3)]
 
@@ -199,6 +199,42 @@ def test_blur_lowers_the_high_frequencies(digits):
     assert (blurred[8:] < sharp[8:]).all()
 
 
+# --- rings ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize("height, width", [(8, 8), (7, 7), (6, 9), (9, 6)])
+def test_a_ring_lets_its_own_waves_pass_and_no_others(height, width):
+    """A wave of each frequency on its own: it passes whole or not at all, as its distance from the middle says."""
+    low, high = 1.5, 3.0
+    waves = sinusoids((1, height, width), frequencies(height, width).view(-1, 2), 0.3) - 0.5
+    for wave, (u, v) in zip(waves, frequencies(height, width).view(-1, 2).tolist()):
+        inside = low <= min(height, width) * math.hypot(u / height, v / width) < high
+        torch.testing.assert_close(band(wave, low, high), wave * inside, rtol=0, atol=1e-12)
+
+
+def test_rings_part_an_image_and_are_projections():
+    x = torch.rand(2, 3, 7, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    parts = [band(x, low, high) for low, high in ((0, 0.5), (0.5, 2), (2, 3.3), (3.3, math.inf))]
+    torch.testing.assert_close(sum(parts), x)
+    torch.testing.assert_close(parts[0], x.mean((2, 3), keepdim=True).expand_as(x))
+    for part, (low, high) in zip(parts, ((0, 0.5), (0.5, 2), (2, 3.3))):
+        assert part.dtype == x.dtype and torch.equal(part[1, 2], band(x[1, 2], low, high)), "channels meet"
+        torch.testing.assert_close(band(part, low, high), part)
+        assert (part * parts[3]).sum().abs() < 1e-12
+    torch.testing.assert_close(band(x, 0, math.inf), x)
+
+
+def test_a_ring_is_its_own_gradient():
+    x = torch.rand(1, 1, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    weights = torch.rand(1, 1, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    slope, = torch.autograd.grad((band(x, 1, 2.5) * weights).sum(), x)
+    torch.testing.assert_close(slope, band(weights, 1, 2.5))
+
+
+def test_radii():
+    assert radii(4, 8)[2].tolist() == [2, 1.5, 1, 0.5, 0, 0.5, 1, 1.5] and radii(4, 8)[0, 4] == 2
+    assert radii(5, 5)[2, 2] == 0 and radii(5, 5)[0, 0].item() == pytest.approx(math.hypot(2, 2))
+
+
 # --- bad input -----------------------------------------------------------------------
 
 @pytest.mark.parametrize("contrast", [0, -0.1, 0.6, math.nan])
@@ -250,6 +286,15 @@ def test_a_net_that_returns_nan():
 def test_spectra_of_what_is_no_image(images, error, words):
     with pytest.raises(error, match=words):
         log_spectrum(images)
+
+
+@pytest.mark.parametrize("images, low, high, error, words", [
+    (torch.zeros(4, 4, dtype=torch.int64), 0, 1, TypeError, "int64"), (torch.zeros(4), 0, 1, ValueError, "shape"),
+    (torch.zeros(4, 4), 2, 2, ValueError, "ring"), (torch.zeros(4, 4), -1, 2, ValueError, "ring"),
+    (torch.zeros(4, 4), 0, math.nan, ValueError, "ring")])
+def test_rings_that_hold_nothing(images, low, high, error, words):
+    with pytest.raises(error, match=words):
+        band(images, low, high)
 
 
 @pytest.mark.parametrize("spectrum", [torch.zeros(4), torch.zeros(3, 1, 8)])

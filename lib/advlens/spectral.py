@@ -26,6 +26,27 @@ def frequencies(height: int, width: int) -> Tensor:
     return torch.stack(torch.meshgrid(u, v, indexing="ij"), dim=-1)
 
 
+def radii(height: int, width: int) -> Tensor:
+    """How high each of `frequencies` is, whatever its direction, (H, W): in periods along the shorter side."""
+    return (frequencies(height, width) / torch.tensor([height, width])).norm(dim=2) * min(height, width)
+
+
+def band(images: Tensor, low: float, high: float) -> Tensor:
+    """Images or perturbations (..., H, W) with a ring of their frequencies only: low <= radius < high.
+
+    radius: as `radii` has it, so 0 to infinity keeps everything, and the mean goes with radius 0.  Nothing is cut
+    to [0, 1].  Linear, and a projection: it is its own gradient, and twice is once.
+    Raises TypeError or ValueError unless they are floating point with two dimensions or more, and low < high.
+    """
+    check_float(images, "images", "(..., H, W)")
+    if images.ndim < 2 or min(images.shape[-2:]) < 1:
+        raise ValueError(f"images has shape {tuple(images.shape)}; give (..., H, W)")
+    if not 0 <= low < high:
+        raise ValueError(f"the ring from {low} to {high} holds nothing; give 0 <= low < high")
+    radius = torch.fft.ifftshift(radii(*images.shape[-2:])).to(images.device)
+    return torch.fft.ifft2(torch.fft.fft2(images) * ((low <= radius) & (radius < high))).real
+
+
 def sinusoids(shape: tuple[int, int, int], frequency: Tensor, phase: float | Tensor = 0.0, *,
               contrast: float = 0.25) -> Tensor:
     """Grey images (N, C, H, W), float64: 1/2 + contrast cos(2 pi (u y / H + v x / W) + phase).
@@ -118,8 +139,7 @@ def radial_average(spectrum: Tensor) -> Tensor:
     if spectrum.ndim < 2 or min(spectrum.shape[-2:]) < 2:
         raise ValueError(f"spectrum has shape {tuple(spectrum.shape)}; give (..., H, W), at least 2x2")
     height, width = spectrum.shape[-2:]
-    per_pixel = frequencies(height, width) / torch.tensor([height, width])
-    ring = (per_pixel.norm(dim=2) * min(height, width)).round().long().flatten().to(spectrum.device)  # (H * W,)
+    ring = radii(height, width).round().long().flatten().to(spectrum.device)  # (H * W,)
     rings = min(height, width) // 2 + 1
     inside = ring < rings
     total = spectrum.new_zeros(*spectrum.shape[:-2], rings)
