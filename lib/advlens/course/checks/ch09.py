@@ -94,11 +94,11 @@ def low_pass(function) -> None:
     """Check `function(images, r)`: it keeps the frequencies with u^2 + v^2 <= r^2, and nothing else."""
     noise = _noise(3, 2, 8, 8)
     before = noise.clone()
-    got = hint.call(function, noise, 3)
+    got = hint.call(function, noise, 2.5)
     hint.require(torch.equal(noise, before), "You changed the images of your caller in place.")
     hint.require(not (isinstance(got, Tensor) and got.is_complex()),
                  "The result is complex: its imaginary part is rounding error alone, so return the real part, .real.")
-    for radius in (3, 2.5, 0):
+    for radius in (2.5, 3, 0):
         _filters(function, noise, radius)
     print("ok  frequencies inside the disc stay, all others are gone")
     for shape in ((9, 9), (7, 12), (11, 6)):
@@ -166,10 +166,8 @@ def _slips(x: Tensor, radius: float, keep: Tensor) -> dict:
         "u^2 + v^2 is compared with r: square the radius too.": _through(x, u ** 2 + v ** 2 <= radius),
         "r is the radius of the disc, not its diameter.": near(4 * (u ** 2 + v ** 2)),
         "Frequency 0, the mean of the image, is gone: it lies inside the disc.": right - x.mean(both, keepdim=True),
-        "Only frequencies with positive u and v are left. Each stripe has two entries, (u, v) and (-u, -v): fftfreq "
-        "gives the negative ones.": _through(x, keep & (u >= 0) & (v >= 0)),
-        "The negative frequencies are missing: entry k and entry n - k of the spectrum are the same stripe.":
-            near(torch.arange(height)[:, None] ** 2 + torch.arange(width) ** 2),
+        "Only frequencies with positive u and v are left. Each stripe has two entries, (u, v) and (-u, -v), and the "
+        "negative frequency -k stands at entry n - k: fftfreq knows.": _through(x, keep & (u >= 0) & (v >= 0)),
         "You filter along one direction only: a frequency has two numbers, u down and v across.": near(v ** 2 + 0 * u),
         "You filter along one direction only: there is u down as well as v across.": near(u ** 2 + 0 * v),
         "You take the absolute value. The filtered noise has negative pixels: take the real part, .real.": right.abs(),
@@ -179,12 +177,10 @@ def _slips(x: Tensor, radius: float, keep: Tensor) -> dict:
         "The result is n times too small or too large: fft2 and ifft2 with the same `norm`.":
             right * math.sqrt(height * width),
         "The result is n times too small: fft2 and ifft2 with the same `norm`.": right / math.sqrt(height * width),
-        "On an image that is not square you count periods along the shorter side, as `spectral.band` does. Here u is "
-        "counted along the height and v along the width.": near(by_pixel * min(height, width) ** 2),
-        "On an image that is not square you count all periods along the height: v is counted along the width.":
-            near(by_pixel * height ** 2),
-        "On an image that is not square you count all periods along the width: u is counted along the height.":
-            near(by_pixel * width ** 2),
+        "The image is not square, and you count all periods along its height (`spectral.band` takes the shorter side). "
+        "Here u is counted along the height and v along the width.": near(by_pixel * height ** 2),
+        "The image is not square, and you count all periods along its width (`spectral.band` takes the shorter side). "
+        "Here u is counted along the height and v along the width.": near(by_pixel * width ** 2),
     }
 
 
@@ -204,7 +200,7 @@ def _whole(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 # --- where noise has its energy ----------------------------------------------------------
 
-CUT, NOISE_EPS = 5, 1.5
+CUT, NOISE_EPS = 4.5, 1.5
 
 
 def high_share(share: dict, accuracy: dict) -> None:
@@ -243,6 +239,8 @@ def high_share(share: dict, accuracy: dict) -> None:
                      right_with(_mixed(x + noise))},
         "filtered": {"You filtered the noise alone: the filter meets the attacked image as it is.":
                      right_with((x + _kept(noise)).clamp(0, 1)),
+                     "You clamped what the filter gives: show it to the network as it is.":
+                     right_with(_kept(x + noise).clamp(0, 1)),
                      "You filtered the clean digits: filter the attacked ones.": right_with(_kept(x)),
                      "That is without the filter.": right["attacked"],
                      "You show what lies above the cut-off: keep what lies below.":
