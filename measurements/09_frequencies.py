@@ -109,7 +109,7 @@ def coded(net: str, seed: int) -> dict:
 # --- spectra of noises -----------------------------------------------------------------
 
 EPS, LENGTH = {"lenet": 0.1, "cifar_net": 2 / 255}, {"lenet": 1.0, "cifar_net": 0.25}  # l-infinity; l2 of FGM
-SPECTRA_IMAGES = {"lenet": 60, "cifar_net": 30}
+SPECTRA_IMAGES = {"lenet": 60, "cifar_net": 20}
 
 
 def spectra(net: str, seed: int) -> dict:
@@ -126,7 +126,7 @@ def spectra(net: str, seed: int) -> dict:
     step = {name: geometry.steepest(gradient, norm) for name, norm in (("FGSM", "linf"), ("FGM", "l2"))}
     found = {"FGSM": attacks.fgsm(model, x, y, eps=EPS[net]), "FGM": attacks.fgm(model, x, y, eps=LENGTH[net]),
              "PGD": attacks.pgd(model, x, y, eps=EPS[net], generator=_generator()),
-             "CW": attacks.carlini_wagner(model, x, y)}
+             "CW": attacks.carlini_wagner(model, x, y, **({} if net in SMALL else {"steps": 50, "searches": 3}))}
     fooled = {name: (~evaluation.classified_right(model, images, y)).float().mean().item()
               for name, images in found.items()}
     pictures = {"clean": x} | {f"{name} attacked": images for name, images in found.items()}
@@ -168,13 +168,13 @@ def _log(d: Tensor) -> Tensor:
 # --- filtered and corrupted images ---------------------------------------------------------
 
 CUTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16)
-FILTERED_IMAGES = 500
+FILTERED_IMAGES = {"cifar_net": 200}  # 500 digits
 
 
 def filtered(net: str, seed: int) -> dict:
     """Accuracy on low-, high- and band-passed images, and on corrupted ones, with the median length of the change."""
     model = network(net, seed)
-    x, y = _images(net, FILTERED_IMAGES)
+    x, y = _images(net, FILTERED_IMAGES.get(net, 500))
     right = lambda images: evaluation.classified_right(model, images, y).float().mean().item()
     free = lambda images: _right(model, images, y)
     found = {"clean": right(x), "low": {str(r): free(spectral.band(x, 0, r)) for r in CUTS},
@@ -184,7 +184,7 @@ def filtered(net: str, seed: int) -> dict:
         name: {str(how): {"accuracy": right(images), "length": geometry.norm(images - x, "l2").median().item()}
                for how in strengths for images in [corrupt(x, how)]}
         for name, (corrupt, strengths) in CORRUPTIONS.items()}
-    near = slice(0, 100 if net in SMALL else 40)
+    near = slice(0, 100 if net in SMALL else 20)
     stands = evaluation.classified_right(model, x[near], y[near])
     distance = geometry.norm(attacks.ddn(model, x[near][stands], y[near][stands]) - x[near][stands], "l2")
     return found | {"images": len(x), "ddn": distance.median().item(), "ddn images": len(distance)}
@@ -222,7 +222,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...
 
 # --- attacks confined to a ring ------------------------------------------------------------------
 
-RING_EPS, RING_IMAGES = {"lenet": 2.0, "cifar_net": 0.5}, {"lenet": 100, "cifar_net": 50}
+RING_EPS, RING_IMAGES = {"lenet": 2.0, "cifar_net": 0.5}, {"lenet": 100, "cifar_net": 20}
 
 
 def confined(model: nn.Module, x: Tensor, y: Tensor, eps: float, low: float, high: float, *, steps: int = 20,
@@ -262,7 +262,7 @@ def rings(net: str, seed: int) -> dict:
 
 # --- one wave at a time -------------------------------------------------------------------------
 
-HEAT_LENGTH, HEAT_IMAGES = {"lenet": 6.0, "cifar_net": 2.0}, {"lenet": 50, "cifar_net": 30}
+HEAT_LENGTH, HEAT_IMAGES = {"lenet": 6.0, "cifar_net": 2.0}, {"lenet": 50, "cifar_net": 20}
 
 
 def heat(net: str, seed: int) -> dict:
@@ -298,6 +298,17 @@ def _heat(model: nn.Module, x: Tensor, y: Tensor, length: float, *, clamp: bool)
         seen = x + wave
         errors[i] = errors[opposite[i]] = 1 - _right(model, seen.clamp(0, 1) if clamp else seen, y)
     return errors.view(height, width)
+
+
+# --- photographs -----------------------------------------------------------------------------
+
+def photographs(part: str) -> dict:
+    """The colour net, one training, on lossless photographs."""
+    return {"spectra": spectra, "filters": filtered, "rings": rings, "heat": heat}[part]("cifar_net", SEED)
+
+
+def of_photographs(results: list) -> dict:
+    return nested("part")(results) | {"edges": edges(32, 32)[1:-1], "length": HEAT_LENGTH["cifar_net"]}
 
 
 # --- what they share --------------------------------------------------------------------------------
@@ -362,7 +373,7 @@ def heat_table(results: list) -> dict:
 
 BOTH, PHOTOS = ["mnist train", "mnist test"], ["cifar10_lossless train", "cifar10_lossless test"]
 LENETS = [{"net": net, "seed": seed} for net in SMALL for seed in SEEDS]
-ONE = [{"net": "cifar_net", "seed": SEED}]
+PARTS = ("spectra", "filters", "rings", "heat")
 
 RECORDS = {
     "09-jpeg": Grid(survival, WAVES, nested("mean", "contrast"), seed=SEED),
@@ -372,4 +383,5 @@ RECORDS = {
     "09-filters": Grid(filtered, [*LENETS, {"net": "mnist_resnet", "seed": SEED}], by_net, BOTH, SEED),
     "09-rings": Grid(rings, LENETS, by_net, BOTH, SEED),
     "09-heat": Grid(heat, LENETS, heat_table, BOTH, SEED),
+    "09-colour": Grid(photographs, [{"part": part} for part in PARTS], of_photographs, PHOTOS, SEED),
 }
