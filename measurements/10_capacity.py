@@ -86,7 +86,7 @@ def _folder(extra: int, seed: int, images: int) -> Path:
 
 EPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 CURVE_IMAGES, STRONG_IMAGES, STRONG_EPS = 200, 60, 0.1
-STRONG_EPOCHS = (1, 10, 40)  # snapshots that meet the strongest attack too
+STRONG_EPOCHS, STRONG_DEPTH = (1, 10, 40), 10  # the nets that meet the strongest attack too
 
 
 def step(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
@@ -99,7 +99,7 @@ def epochs(epochs: int, seed: int) -> dict:
 
 
 def depths(extra: int, seed: int) -> dict:
-    return told(trained(extra, DEPTH_EPOCHS, seed), strong=True)
+    return told(trained(extra, DEPTH_EPOCHS, seed), strong=extra == STRONG_DEPTH)
 
 
 def full(epochs: int, seed: int) -> dict:
@@ -208,7 +208,6 @@ RECORDS = {
                       table("epochs"), BOTH, SEED),
     "10-depths": Grid(depths, [{"extra": extra, "seed": seed} for seed in SEEDS for extra in DEPTHS[1:]],
                       table("extra"), BOTH, SEED),
-    "10-full": Grid(full, [{"epochs": count, "seed": seed} for seed in SEEDS for count in EPOCHS[:3]],
-                    table("epochs"), BOTH, SEED),
+    "10-full": Grid(full, [{"epochs": count, "seed": SEED} for count in EPOCHS[:3]], table("epochs"), BOTH, SEED),
     "10-audit": Grid(audited, [{"net": net} for net in AUDITED], nested("net"), BOTH, SEED),
 }
