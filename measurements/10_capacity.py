@@ -7,10 +7,9 @@ import copy
 import json
 import os
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -35,8 +34,7 @@ warnings.simplefilter("ignore", geometry.ZeroGradientWarning)  # vanishing gradi
 
 # --- the trainings -----------------------------------------------------------------
 
-@dataclass(frozen=True)
-class Keep:
+class Keep(NamedTuple):
     """For `training.fit(watch=...)`: writes the weights after these epochs into the folder."""
 
     folder: str
