@@ -24,7 +24,7 @@ from advlens.models import CIFAR10_PIXELS, LeNet
 SEED, SEEDS = 0, range(5)
 QUALITIES = (90, 75, 50, 20, 10, 5)
 EPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # grey digits
-FINE = tuple(k / 255 for k in (1, 2, 4, 8, 16, 26, 51))  # photographs, and digits beside them
+FINE = tuple(k / 255 for k in (1, 2, 4, 8, 16))  # photographs, and digits beside them
 
 
 # --- accuracy after FGSM, a curve for each quality -----------------------------------------
@@ -51,7 +51,7 @@ def _curves(net: nn.Module, test: data.Dataset, sizes: tuple[float, ...]) -> dic
 
 # --- digits, grey photographs, colour photographs: one net, one recipe ------------------------
 
-TRAINED_ON, JUDGED_ON, EPOCHS = 3000, 300, 10
+TRAINED_ON, JUDGED_ON, EPOCHS = 3000, 300, 8
 KINDS = ("digits", "grey", "colour")
 
 
