@@ -84,7 +84,6 @@ def _folder(extra: int, seed: int, images: int) -> Path:
 
 EPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 CURVE_IMAGES, STRONG_IMAGES, STRONG_EPS = 200, 60, 0.1
-STRONG_EPOCHS, STRONG_DEPTH = (1, 10, 40), 10  # the nets that meet the strongest attack too
 
 
 def step(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
@@ -93,20 +92,20 @@ def step(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
 
 
 def epochs(epochs: int, seed: int) -> dict:
-    return told(trained(0, epochs, seed), strong=epochs in STRONG_EPOCHS)
+    return told(trained(0, epochs, seed))
 
 
 def depths(extra: int, seed: int) -> dict:
-    return told(trained(extra, DEPTH_EPOCHS, seed), strong=extra == STRONG_DEPTH)
+    return told(trained(extra, DEPTH_EPOCHS, seed))
 
 
 def full(epochs: int, seed: int) -> dict:
     """The same, of a LeNet that was trained on all of MNIST."""
-    return told(trained(0, epochs, seed, ALL), strong=False)
+    return told(trained(0, epochs, seed, ALL))
 
 
-def told(net: nn.Module, strong: bool) -> dict:
-    """Accuracy and size of the logits; FGSM in four forms, PGD, the strongest attack; the distance by DDN."""
+def told(net: nn.Module) -> dict:
+    """Accuracy and size of the logits; FGSM in four forms, PGD, the distance by DDN."""
     x, y = _images(CURVE_IMAGES)
     gap = (-margin(evaluation.logits(net, x), y)).median().item()
     found = {"train accuracy": _share(net, *_all("train")), "test accuracy": _share(net, *_all("test")),
@@ -121,9 +120,6 @@ def told(net: nn.Module, strong: bool) -> dict:
     walk = partial(attacks.pgd, first_success=True, generator=_generator())
     found["pgd"] = list(evaluation.robust_curve(net, x, y, walk, EPS).accuracy)
     found["naive pgd"] = _share(net, walk(net, x, y, eps=STRONG_EPS, loss="naive_ce"), y)
-    if strong:
-        images = attacks.strongest(net, x, y, eps=STRONG_EPS, generator=_generator())
-        found["standing"] = evaluation.classified_right(net, images, y).nonzero().flatten().tolist()
     return found | {"distance": _distance(net, x, y)}
 
 
@@ -158,14 +154,22 @@ def table(key: str) -> Callable[[list], dict]:
     return lambda results: SETTINGS | {"nets": nested(key, "seed")(results)}
 
 
-# --- an audit -----------------------------------------------------------------------------
+# --- the strongest attack, and an audit ---------------------------------------------------
 
-AUDITED = {"one epoch": (0, 1), "forty epochs": (0, 40), "ten layers": (10, DEPTH_EPOCHS)}
+NAMED = {"1 epoch": (0, 1), "10 epochs": (0, 10), "40 epochs": (0, 40), "10 layers": (10, DEPTH_EPOCHS)}
+
+
+def strongest(net: str, seed: int) -> dict:
+    """Which images still stand, in rows of the first STRONG_IMAGES, and how many were right before the attack."""
+    model, (x, y) = trained(*NAMED[net], seed), _images(STRONG_IMAGES)
+    images = attacks.strongest(model, x, y, eps=STRONG_EPS, generator=_generator())
+    return {"clean": _share(model, x, y),
+            "standing": evaluation.classified_right(model, images, y).nonzero().flatten().tolist()}
 
 
 def audited(net: str) -> dict:
-    """The findings of an audit of the first training of one of three nets."""
-    model, other = (trained(*AUDITED[net], seed) for seed in (0, 1))
+    """The findings of an audit of the first training of a net; transfer from the second."""
+    model, other = (trained(*NAMED[net], seed) for seed in (0, 1))
     report = audit(model, *_images(60), eps=STRONG_EPS, other=other)
     return {"passed": report.passed, "images": report.findings[0].share.n,
             "findings": {f.name: {"share": f.share.value, "passed": f.passed} for f in report.findings},
@@ -206,6 +210,9 @@ RECORDS = {
                       table("epochs"), BOTH, SEED),
     "10-depths": Grid(depths, [{"extra": extra, "seed": seed} for seed in SEEDS for extra in DEPTHS[1:]],
                       table("extra"), BOTH, SEED),
+    "10-strongest": Grid(strongest, [{"net": net, "seed": seed} for seed in SEEDS for net in NAMED], table("net"), BOTH,
+                         SEED),
     "10-full": Grid(full, [{"epochs": count, "seed": SEED} for count in EPOCHS[:3]], table("epochs"), BOTH, SEED),
-    "10-audit": Grid(audited, [{"net": net} for net in AUDITED], nested("net"), BOTH, SEED),
+    "10-audit": Grid(audited, [{"net": net} for net in ("1 epoch", "40 epochs", "10 layers")], nested("net"), BOTH,
+                     SEED),
 }
