@@ -11,7 +11,7 @@
 # %% [markdown]
 # # Exercises: frequencies
 #
-# Five exercises for the chapter [Frequencies](../../chapters/09_frequencies.ipynb): you take four pixels apart with a pencil, you write a filter, you measure where the noise of an attack has its energy, you send an attack through a filter that should stop it, and you judge an argument.
+# Five exercises for the chapter [Frequencies](../../chapters/09_frequencies.ipynb): you take four pixels apart with a pencil, you write a function that says where an image has its energy, you compare the noise of one attack on three networks, you fool a network without ringing an alarm, and you judge an argument.
 # Run the cells from top to bottom. Each check says "ok", or gives you one hint. All of it runs on a laptop in seconds. Time: 75 minutes.
 
 # %%
@@ -78,174 +78,178 @@ def by_hand():
 checks.four_frequencies(by_hand)
 
 # %% [markdown]
-# ## 2. Code: a low-pass filter
+# ## 2. Code: energy in rings
 #
-# Write `low_pass(images, r)`. Of each channel of each image it keeps the frequencies $(u, v)$ with
+# Write `ring_energy(images, edges)`: where in its spectrum does an image have its energy? The images are square, (N, C, H, H), and may also be noise with negative pixels. Ring $k$ holds the frequencies $(u, v)$ whose radius lies between two neighbouring `edges`,
 #
-# $$u^2 + v^2 \le r^2,$$
+# $$\mathrm{edges}[k] \;\le\; \sqrt{u^2 + v^2} \;<\; \mathrm{edges}[k+1],$$
 #
-# where $u$ counts the periods down the image and $v$ those across it, and it removes all others. What it gets may be images (N, C, H, W) or noise, with negative pixels, so nothing is clamped. The sizes may be odd, and H need not be W.
+# with $u$ and $v$ in periods per image, and frequency 0 belongs to the radius 0. The energy of an image at $(u, v)$ is $|F(u, v)|^2$, added over its channels. Return a tensor (N, R), a row for each image and a column for each of the R = `len(edges) - 1` rings: the share of *all* the energy of the image that lies in the ring.
 #
-# `torch.fft.fft2` makes the spectrum of the last two dimensions, `torch.fft.ifft2` turns it back, and `torch.fft.fftfreq(n, 1 / n)` says which frequency stands where along `n` pixels, in periods per image (and `torch.fft.fftfreq(n)` in periods per pixel). The result of `ifft2` is complex: its `.real` is the image.
+# `torch.fft.fft2` transforms the last two dimensions and puts frequency 0 into the corner. `torch.fft.fftfreq(n, 1 / n)` says in the same order which frequency stands where. There is more than one way: with Parseval's theorem, which you met in exercise 1, `spectral.band` will do as well.
 
-# %% nbgrader={"grade": false, "grade_id": "filter", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def low_pass(images, r):
+# %% nbgrader={"grade": false, "grade_id": "rings", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def ring_energy(images, edges):
     ### BEGIN SOLUTION
-    height, width = images.shape[-2:]
-    u = torch.fft.fftfreq(height, 1 / height)[:, None]  # (H, 1), a column
-    v = torch.fft.fftfreq(width, 1 / width)  # (W,), a row
-    keep = u ** 2 + v ** 2 <= r ** 2  # (H, W)
-    return torch.fft.ifft2(torch.fft.fft2(images) * keep).real
+    n = images.shape[-1]
+    frequency = torch.fft.fftfreq(n, 1 / n)
+    radius = (frequency[:, None] ** 2 + frequency ** 2).sqrt()  # (H, H)
+    energy = torch.fft.fft2(images).abs().square().sum(1)  # (N, H, H)
+    rings = [(low <= radius) & (radius < high) for low, high in zip(edges, edges[1:])]
+    inside = torch.stack([(energy * ring).sum((1, 2)) for ring in rings], 1)
+    return inside / energy.sum((1, 2))[:, None]
     ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "code-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-checks.low_pass(low_pass)
+checks.ring_energy(ring_energy)
 
 # %% [markdown]
-# Four digits, and what is left of them with fewer and fewer frequencies. Where does LeNet stop reading them, and where do you?
+# Eight rings over the enlarged digits, and the noise that FGSM adds to them. The vertical axis is logarithmic. What do you notice at the right end, where the corners of the spectrum lie?
 #
-# ![Four rows of four handwritten digits, sharp in the first row and more blurred in each row below it, with ripples around the strokes. Under each digit stands the answer of LeNet, and the frame says whether it is right.](expected/09_code.png)
+# ![Two falling curves of energy against the radius, on a logarithmic axis. The curve of the digits ends far below that of FGSM's noise.](expected/09_code.png)
 
 # %% expected="09_code"
-digits = data.load("digits", "test")[20:24]
+digits = data.load("digits", "test")[:100]
 lenet = zoo.pretrained("lenet", "digits")
-rows = ["r = 8", "r = 4", "r = 3", "r = 2"]
-shown = torch.cat([low_pass(digits.images, int(row[-1])).clamp(0, 1) for row in rows])
-answers = evaluation.logits(lenet, shown).argmax(1)
-frame = (answers == digits.labels.repeat(len(rows))).tolist()
-plots.images(shown, [f"says {int(k)}" for k in answers], columns=4, rows=rows, frame=frame,
-             source=digits.source)
+noise = attacks.fgsm(lenet, digits.images, digits.labels, eps=0.1) - digits.images
+edges = [0, 2, 4, 6, 8, 10, 12, 14, 20]
+ax = plots.axes(height=2.8)
+for name, shown, colour in (("digits", digits.images, plots.GREY), ("noise of FGSM", noise, plots.BLUE)):
+    ax.semilogy(edges[:-1], ring_energy(shown, edges).mean(0), "o-", color=colour, label=name)
+ax.set(xlabel="radius of the ring, from", ylabel="share of the energy")
+ax.legend()
+plots.finish(ax, digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "code-hidden", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-# When this sheet is graded, your function also meets colour images, with other radii.
+# When this sheet is graded, your function also meets colour images, with other rings.
 ### BEGIN HIDDEN TESTS
 from advlens.course import checks
-checks.ch09.low_pass_elsewhere(low_pass)
+checks.ch09.ring_energy_elsewhere(ring_energy)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 3. Measurement: is the noise of an attack high-frequency noise?
+# ## 3. Measurement: one attack, three networks
 #
-# High compared with what? You need something to compare it with: the digits themselves, and the same noise with its pixels in another order. The order is drawn once, so the noise keeps all its values and its length, and loses its shape.
+# The chapter looked at the noise of several attacks on LeNet. Now the attack stays the same, PGD with an $\ell_2$ norm of 1.5, and the network changes: the fully connected one, LeNet, and the ResNet, all trained on the embedded digits, one training each. Each reads at least 49 of the fifty digits below. Where does its noise have its energy, and what becomes of the attack when the waves with a radius of 4.5 and more are taken away?
 #
-# The network is the fully connected one, and the cut-off is $r = 4.5$. The *energy* of an image or of noise is the sum of its squared pixels, and what lies above the cut-off is what the low-pass takes away. By Parseval's theorem, which you have met in exercise 1, the energy of the image is that of its spectrum up to a constant factor, so the share above the cut-off is
+# Before you start, guess: whose noise is fastest? Then fill in, for each network,
 #
-# $$1 - \frac{\lVert \mathrm{low\_pass}(d, 4.5) \rVert_2^2}{\lVert d \rVert_2^2}$$
-#
-# for each image or noise $d$. (`checks.LowPass(4.5)` is a finished filter, a layer that you may use here in place of your own.) Guess the three shares first. Then fill in
-#
-# - `share`: the mean of this share over the hundred digits, for the clean `"digits"`, for the `"noise"`, and for the `"shuffled"` noise;
-# - `accuracy`: the share of the hundred digits that the network classifies right: `"attacked"`; with the `"shuffled"` noise instead, clamped to [0, 1]; and attacked, but `"filtered"` by the low-pass with $r = 4.5$ before the network sees them, with no clamp behind it;
-# - `conclusion`: a page on the web says, "adversarial noise is high-frequency noise, images are not; cut the high frequencies, and the noise is gone". What do your six numbers say about this network and these digits?
-#   - a: They agree: of the noise a larger share lies above the cut-off than of the digits.
-#   - b: They agree in part: compared with the digits, more of the noise lies above the cut-off. But most of it lies below, where the filter leaves it.
-#   - c: They contradict it all along: the noise has no more above the cut-off than the digits have.
-#   - d: They agree: the noise is as high as the same values in any order, so the filter removes most of it.
+# - `share`: the mean over the digits of the share of the noise's energy at the radius 4.5 and above;
+# - `filtered`: the share of the digits that the network reads right when it is shown `spectral.band(adversarial, 0, 4.5)`, as it is;
+# - `conclusion`: which of these do your six numbers bear out?
+#   - a: A ResNet makes faster noise than a fully connected network: its convolutions react to edges.
+#   - b: The noise of this attack is low-frequency noise: for each network most of its energy lies below 4.5, so a low-pass cannot help.
+#   - c: Same attack, same norm, same digits, and yet the share differs by a factor of more than two. It belongs to the network as well as to the attack, and here more comes back through the filter where it is largest.
+#   - d: The attack decides how fast its noise is: the three shares agree within a few percentage points.
 
 # %% nbgrader={"grade": false, "grade_id": "measurement", "locked": false, "schema_version": 3, "solution": true, "task": false}
-digits = data.load("digits", "test")[:100]
-x, y = digits.images, digits.labels
-network = zoo.pretrained("fully_connected", "digits")
-adversarial = attacks.pgd(network, x, y, eps=1.5, norm="l2", steps=20, random_start=False)
-noise = adversarial - x
-order = torch.randperm(784, generator=torch.Generator().manual_seed(0))
-shuffled = noise.flatten(1)[:, order].view_as(noise)
+from advlens import spectral
 
-share = {"digits": None, "noise": None, "shuffled": None}
-accuracy = {"attacked": None, "shuffled": None, "filtered": None}
+digits = data.load("digits", "test")[:50]
+x, y = digits.images, digits.labels
+names = ["fully_connected", "lenet", "mnist_resnet"]
+noise, unfiltered = {}, {}
+for name in names:
+    net = zoo.pretrained(name, "digits")
+    adversarial = attacks.pgd(net, x, y, eps=1.5, norm="l2", steps=10, random_start=False)
+    noise[name] = adversarial - x
+    unfiltered[name] = (evaluation.logits(net, adversarial).argmax(1) == y).float().mean().item()
+
+share = {"fully_connected": None, "lenet": None, "mnist_resnet": None}
+filtered = {"fully_connected": None, "lenet": None, "mnist_resnet": None}
 conclusion = None
 
 ### BEGIN SOLUTION
-def energy(d):
-    return d.square().flatten(1).sum(1)
-
-for name, d in (("digits", x), ("noise", noise), ("shuffled", shuffled)):
-    share[name] = (1 - energy(low_pass(d, 4.5)) / energy(d)).mean().item()
-for name, d in (("attacked", adversarial), ("shuffled", (x + shuffled).clamp(0, 1)),
-                ("filtered", low_pass(adversarial, 4.5))):
-    accuracy[name] = (network(d).argmax(1) == y).float().mean().item()
-conclusion = "b"
+for name in names:
+    net = zoo.pretrained(name, "digits")
+    share[name] = ring_energy(noise[name], [4.5, 20]).mean().item()
+    slow = spectral.band(x + noise[name], 0, 4.5)
+    filtered[name] = (evaluation.logits(net, slow).argmax(1) == y).float().mean().item()
+conclusion = "c"
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-check", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-checks.high_share(share, accuracy)
+checks.three_spectra(share, filtered)
 
 # %% [markdown]
-# Three bars. Was your guess right? (One thing to keep in mind: these digits were scanned with 8 x 8 pixels and then enlarged, so there is little fine detail in them. What the chapter measured on MNIST need not come back here.)
+# Nine bars, three for each network. Was your guess right? (Keep in mind that these digits were scanned with 8 x 8 pixels and enlarged. On MNIST, and with other trainings, the numbers may be others.)
 #
-# ![Three bars, the share of the energy above the cut-off: small for the digits, larger but still far below one half for the noise of the attack, and close to one for the same noise with its pixels shuffled.](expected/09_measurement.png)
+# ![Nine bars in three groups: for the fully connected network, LeNet and the ResNet the share of the noise above the cut-off, the accuracy under attack, and the accuracy after the filter. The ResNet has the largest share and the largest gain by the filter.](expected/09_measurement.png)
 
 # %% expected="09_measurement"
-plots.bars([share[name] for name in ("digits", "noise", "shuffled")], ["digits", "noise", "shuffled"],
-           ylabel="energy above r = 4.5", source=digits.source)
+values, labels = [], []
+for name, short in zip(names, ("FC", "LeNet", "ResNet")):
+    values += [share[name], unfiltered[name], filtered[name]]
+    labels += [f"{short}: energy from 4.5", f"{short}: right, attacked", f"{short}: right, filtered"]
+plots.bars(values, labels, ylabel="share", source=digits.source)
 
 # %% nbgrader={"grade": true, "grade_id": "measurement-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Which letter is right is decided when the sheet is graded.
 assert conclusion in ("a", "b", "c", "d")
 ### BEGIN HIDDEN TESTS
-assert conclusion == "b", "compare the share of the noise with one half, and the accuracy behind the filter with that of the clean digits"
+assert conclusion != "a", "one training of each network says nothing about kinds of networks, and no experiment here is about edges"
+assert conclusion == "c", "compare the three shares, and each accuracy behind the filter with the one before it"
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4. Break it: under the filter
+# ## 4. Break it: a silent attack
 #
-# A colleague has read the same page, and puts a low-pass with $r = 4$ before LeNet. Sometimes it is switched on, and sometimes not, "so nobody can prepare for it". The digits are printed in greys between 0.2 and 0.8, which leaves room for stripes. Here is the colleague's evaluation: PGD on LeNet, with an $\ell_2$ norm of 1.
+# A colleague has seen the picture of exercise 2 and builds an alarm. It adds up the energy of an image at the radius 14 and above, in the corners of the spectrum, where digits have next to nothing. If there is more than in 95 of 100 clean training digits, it rings. `checks.Alarm()` is this alarm: `alarm(images)` says for each image whether it rings, `alarm.energy(images)` gives the energy and `alarm.limit` the limit. Here is the colleague's evaluation, with LeNet and `eps = 0.1`:
 
 # %%
 digits = data.load("digits", "test")[100:150]
-x, y = 0.2 + 0.6 * digits.images, digits.labels
-lenet = zoo.pretrained("lenet", "digits")
-behind = torch.nn.Sequential(checks.LowPass(4), lenet).eval()
-oblivious = attacks.pgd(lenet, x, y, eps=1.0, norm="l2", steps=20, random_start=False)
-for name, images in (("clean", x), ("PGD", oblivious)):
-    right = [int((evaluation.logits(net, images).argmax(1) == y).sum()) for net in (lenet, behind)]
-    print(f"{name}: {right[0]} of 50 right without the filter, {right[1]} with it")
+x, y = digits.images, digits.labels
+lenet, alarm = zoo.pretrained("lenet", "digits"), checks.Alarm()
+for name, images in (("clean", x), ("FGSM", attacks.fgsm(lenet, x, y, eps=0.1)),
+                     ("PGD", attacks.pgd(lenet, x, y, eps=0.1, steps=10, random_start=False))):
+    wrong = evaluation.logits(lenet, images).argmax(1) != y
+    print(f"{name}: {int(wrong.sum())} of 50 wrong, the alarm rings for {int(alarm(images).sum())}, "
+          f"energy {alarm.energy(images).median():.3f} (limit {alarm.limit:.3f})")
 
 # %% [markdown]
-# A modest defence, but the attack did not know of it. Make fifty images, `broken`, each of them `x` plus a change with
+# Impressive, but neither attack knew of the alarm. Make fifty images, `quiet`: each within 0.1 of its digit in every pixel, all pixels in [0, 1]. At least **thirty** of them are to be read wrongly *and* leave the alarm silent. Any road is allowed.
 #
-# - an $\ell_2$ norm of at most 1, and all pixels of the image in [0, 1];
-# - no energy above the cut-off: the filter lets the change through as it is (your check allows one part in ten thousand, for rounding).
+# One road: attack with steps along the filtered gradient, as the chapter does. You will find that this is not enough, because the two clamps, to the ball and to [0, 1], cut edges into your waves, and edges are fast. So filter and clamp again, in turns, until both are satisfied. Say also
 #
-# At least **43** of the fifty are to be answered wrongly *both* with the filter and without it. Any road is allowed. One that works: a loop of about twenty steps, as in PGD with the $\ell_2$ norm, in which each gradient is filtered before you take the step. Say also
-#
-# - `why`: why does the filter not protect LeNet?
-#   - a: It lets too much through: with $r = 2$ it would remove these changes, and LeNet would still read clean digits.
-#   - b: LeNet also reacts to frequencies below the cut-off, which it needs to read, and a change made there passes the filter.
-#   - c: It hides the gradient, as rounding does, and the attack has to find a way around it.
+# - `why`: what is wrong with the alarm?
+#   - a: Its limit is too high: a lower one catches these images, and still stays silent on nearly all clean digits.
+#   - b: It listens where two attacks leave traces that they do not need. An attack that knows it leaves them out, and loses little.
+#   - c: It is an alarm of the wrong norm: for the $\ell_\infty$ norm no spectrum can say anything.
 
 # %% nbgrader={"grade": false, "grade_id": "transfer", "locked": false, "schema_version": 3, "solution": true, "task": false}
 digits = data.load("digits", "test")[100:150]
-x, y = 0.2 + 0.6 * digits.images, digits.labels
-lenet = zoo.pretrained("lenet", "digits")
+x, y = digits.images, digits.labels
+lenet, alarm = zoo.pretrained("lenet", "digits"), checks.Alarm()
 
-broken = None
+quiet = None
 why = None
 
 ### BEGIN SOLUTION
-# The filter is linear and takes nothing twice: steps made of low frequencies stay there, whatever their sum.
-def length(d):
-    return d.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+# Slow steps; then the change goes through the filter and through both clamps, in turns.
+def inside(change):
+    return (x + change.clamp(-0.1, 0.1)).clamp(0, 1) - x
 
 change = torch.zeros_like(x)
 for _ in range(20):
     point = (x + change).requires_grad_()
     loss = torch.nn.functional.cross_entropy(lenet(point), y, reduction="sum")
-    step = low_pass(torch.autograd.grad(loss, point)[0], 4)
-    change = change + 0.2 * step / length(step)
-    change = change / length(change).clamp_min(1)
-broken = x + change
+    slow = spectral.band(torch.autograd.grad(loss, point)[0], 0, 9)
+    step = 0.4 * slow / slow.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+    change = inside(change + step)
+for _ in range(5):
+    change = inside(spectral.band(change, 0, 13))
+quiet = (x + change).clamp(0, 1)
 why = "b"
 ### END SOLUTION
 
 # %% nbgrader={"grade": true, "grade_id": "transfer-check", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
-checks.under_the_filter(broken)
+checks.silent(quiet)
 
 # %% nbgrader={"grade": true, "grade_id": "transfer-hidden", "locked": true, "points": 1, "schema_version": 3, "solution": false, "task": false}
 # Which letter is right is decided when the sheet is graded.
 assert why in ("a", "b", "c")
 ### BEGIN HIDDEN TESTS
-assert why == "b", "try r = 2 on clean digits, and look at the gradient behind the filter: is it zero?"
+assert why == "b", "compare the energies of your images up there with those of the clean digits"
 ### END HIDDEN TESTS
 
 # %% [markdown]

@@ -16,12 +16,13 @@ from advlens.course.checks.ch04 import Rounded, pgd, restarts, rounded, two_step
 from advlens.course.checks.ch05 import deepfool_step, shorten, three_classes, two_searches
 from advlens.course.checks.ch06 import Box, crossings, differences, few_pixels, to_boundary
 from advlens.course.checks.ch07 import BlackAndWhite, Sealed, Shaky, black_and_white, eot, masks, sealed
-from advlens.course.checks.ch09 import LowPass, four_frequencies, high_share, low_pass, under_the_filter
+from advlens.course.checks.ch08 import Lottery, coefficients, lottery, stand_ins, there_and_back
+from advlens.course.checks.ch09 import Alarm, four_frequencies, ring_energy, silent, three_spectra
 from advlens.course.checks.hint import CheckFailed
 
-__all__ = ["BlackAndWhite", "Box", "CheckFailed", "LowPass", "Rounded", "Sealed", "Shaky", "accident",
-           "black_and_white", "both_steps", "colours", "crossings", "deepfool_step", "differences", "eot", "few_pixels",
-           "fgsm", "four_frequencies", "four_pixels", "gradients", "high_share", "largest_value", "louder", "low_pass",
-           "masks", "one_million", "pgd", "restarts", "rounded", "sealed", "shifts", "shorten", "silenced", "sizes",
-           "smallest_eps", "three_classes", "to_boundary", "to_images", "two_neurons", "two_searches", "two_steps",
-           "under_the_filter", "units"]
+__all__ = ["Alarm", "BlackAndWhite", "Box", "CheckFailed", "Lottery", "Rounded", "Sealed", "Shaky", "accident",
+           "black_and_white", "both_steps", "coefficients", "colours", "crossings", "deepfool_step", "differences",
+           "eot", "few_pixels", "fgsm", "four_frequencies", "four_pixels", "gradients", "largest_value", "lottery",
+           "louder", "masks", "one_million", "pgd", "restarts", "ring_energy", "rounded", "sealed", "shifts", "shorten",
+           "silenced", "silent", "sizes", "smallest_eps", "stand_ins", "there_and_back", "three_classes",
+           "three_spectra", "to_boundary", "to_images", "two_neurons", "two_searches", "two_steps", "units"]
