@@ -63,7 +63,7 @@ plots.use_style()
 # - `"difference"`: the same for the difference;
 # - `"chain"`: the same for the difference followed by the mean.
 #
-# Two decimals are enough. (Compare the two energies when you are done: by which factor do they differ?)
+# Two decimals are enough. (Compare the two energies when you are done. Parseval's theorem says that their ratio is the same for every row of four pixels. Which number does it depend on?)
 
 # %% nbgrader={"grade": false, "grade_id": "warmup", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def by_hand():
@@ -86,7 +86,7 @@ checks.four_frequencies(by_hand)
 #
 # with $u$ and $v$ in periods per image, and frequency 0 belongs to the radius 0. The energy of an image at $(u, v)$ is $|F(u, v)|^2$, added over its channels. Return a tensor (N, R), a row for each image and a column for each of the R = `len(edges) - 1` rings: the share of *all* the energy of the image that lies in the ring.
 #
-# `torch.fft.fft2` transforms the last two dimensions and puts frequency 0 into the corner. `torch.fft.fftfreq(n, 1 / n)` says in the same order which frequency stands where. There is more than one way: with Parseval's theorem, which you met in exercise 1, `spectral.band` will do as well.
+# `torch.fft.fft2` transforms the last two dimensions and puts frequency 0 into the corner. `torch.fft.fftfreq(n, 1 / n)` says in the same order which frequency stands where. There is more than one way: with Parseval's theorem, which you met in exercise 1, the chapter's `spectral.band` will do as well.
 
 # %% nbgrader={"grade": false, "grade_id": "rings", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def ring_energy(images, edges):
@@ -106,7 +106,7 @@ checks.ring_energy(ring_energy)
 # %% [markdown]
 # Eight rings over the enlarged digits, and the noise that FGSM adds to them. The vertical axis is logarithmic. What do you notice at the right end, where the corners of the spectrum lie?
 #
-# ![Two falling curves of energy against the radius, on a logarithmic axis. The curve of the digits ends far below that of FGSM's noise.](expected/09_code.png)
+# ![Two curves of the share of the energy against the radius of the ring, on a logarithmic axis. They begin close together, and that of the digits ends far below that of FGSM's noise.](expected/09_code.png)
 
 # %% expected="09_code"
 digits = data.load("digits", "test")[:100]
@@ -130,7 +130,7 @@ checks.ch09.ring_energy_elsewhere(ring_energy)
 # %% [markdown]
 # ## 3. Measurement: one attack, three networks
 #
-# The chapter looked at the noise of several attacks on LeNet. Now the attack stays the same, PGD with an $\ell_2$ norm of 1.5, and the network changes: the fully connected one, LeNet, and the ResNet, all trained on the embedded digits, one training each. Each reads at least 49 of the fifty digits below. Where does its noise have its energy, and what becomes of the attack when the waves with a radius of 4.5 and more are taken away?
+# The chapter looked at the noise of several attacks on LeNet. Now the attack stays the same, PGD with an $\ell_2$ norm of 1.5, and the network changes: the fully connected one, LeNet, and the ResNet, all trained on the embedded digits, one training each. Each reads all of the fifty digits below, or all but one. Where does its noise have its energy, and what becomes of the attack when the waves with a radius of 4.5 and more are taken away?
 #
 # Before you start, guess: whose noise is fastest? Then fill in, for each network,
 #
