@@ -109,8 +109,9 @@ def test_the_constants_of_cifar10_are_those_of_its_training_images(real):
 FLOORS = {"lenet": 0.990, "mnist_resnet": 0.993, "fully_connected": 0.975, "cifar_net": 0.870, "vgg_blocks": 0.828,
           "hebbian_bio": 0.977, "hebbian_bp": 0.982}
 REAL = [(name, known[1]) for name, known in zoo.NETWORKS.items()]
+HELD_OUT = [(name, dataset) for name, sets in zoo.HELD_OUT.items() for dataset in sets]
 EMBEDDED = [(name, known[2]) for name, known in zoo.NETWORKS.items()]
-checkpoints = pytest.mark.parametrize("name, dataset", REAL + EMBEDDED)
+checkpoints = pytest.mark.parametrize("name, dataset", REAL + EMBEDDED + HELD_OUT)
 
 
 @checkpoints
@@ -130,7 +131,7 @@ def test_the_card_is_complete(name, dataset):
     assert set(card) >= {"epochs", "batch size", "seed", "optimizer", "augmentation", "train accuracy", "test accuracy",
                          "test accuracy 95 %", "test images", "history", "provenance"}
     n, hits = card["test images"], round(card["test accuracy"] * card["test images"])
-    assert n == {"mnist": 10_000, "cifar10": 10_000, "digits": 360, "shapes": 500}[dataset]
+    assert n == {"mnist": 10_000, "cifar10": 10_000, "digits": 360, "shapes": 500, "cifar10_lossless": 4_000}[dataset]
     assert card["test accuracy"] == pytest.approx(hits / n)
     assert card["test accuracy 95 %"] == pytest.approx(wilson_interval(hits, n))
     assert all(len(values) == card["epochs"] for values in card["history"].values())
@@ -178,7 +179,7 @@ def test_all_checkpoints_together_stay_small():
 
 def test_no_checkpoint_lies_about_without_a_network_that_loads_it():
     folder = data_folder() / "checkpoints"
-    known = {f"{name}-{dataset}" for name, dataset in REAL + EMBEDDED}
+    known = {f"{name}-{dataset}" for name, dataset in REAL + EMBEDDED + HELD_OUT}
     assert {file.stem for file in folder.glob("*.safetensors")} == known
     assert {file.stem for file in folder.glob("*.json")} == known
     pickles = [file for file in folder.rglob("*") if file.suffix in (".pt", ".pth", ".pkl", ".bin")]
