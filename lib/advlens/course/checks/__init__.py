@@ -18,11 +18,13 @@ from advlens.course.checks.ch06 import Box, crossings, differences, few_pixels, 
 from advlens.course.checks.ch07 import BlackAndWhite, Sealed, Shaky, black_and_white, eot, masks, sealed
 from advlens.course.checks.ch08 import Lottery, coefficients, lottery, stand_ins, there_and_back
 from advlens.course.checks.ch09 import Alarm, four_frequencies, ring_energy, silent, three_spectra
+from advlens.course.checks.ch10 import Memory, memory, sure, temperature, trained, trainings
 from advlens.course.checks.hint import CheckFailed
 
-__all__ = ["Alarm", "BlackAndWhite", "Box", "CheckFailed", "Lottery", "Rounded", "Sealed", "Shaky", "accident",
-           "black_and_white", "both_steps", "coefficients", "colours", "crossings", "deepfool_step", "differences",
-           "eot", "few_pixels", "fgsm", "four_frequencies", "four_pixels", "gradients", "largest_value", "lottery",
-           "louder", "masks", "one_million", "pgd", "restarts", "ring_energy", "rounded", "sealed", "shifts", "shorten",
-           "silenced", "silent", "sizes", "smallest_eps", "stand_ins", "there_and_back", "three_classes",
-           "three_spectra", "to_boundary", "to_images", "two_neurons", "two_searches", "two_steps", "units"]
+__all__ = ["Alarm", "BlackAndWhite", "Box", "CheckFailed", "Lottery", "Memory", "Rounded", "Sealed", "Shaky",
+           "accident", "black_and_white", "both_steps", "coefficients", "colours", "crossings", "deepfool_step",
+           "differences", "eot", "few_pixels", "fgsm", "four_frequencies", "four_pixels", "gradients", "largest_value",
+           "lottery", "louder", "masks", "memory", "one_million", "pgd", "restarts", "ring_energy", "rounded",
+           "sealed", "shifts", "shorten", "silenced", "silent", "sizes", "smallest_eps", "stand_ins", "sure",
+           "temperature", "there_and_back", "three_classes", "three_spectra", "to_boundary", "to_images", "trained",
+           "trainings", "two_neurons", "two_searches", "two_steps", "units"]
