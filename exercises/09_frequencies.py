@@ -147,10 +147,9 @@ from advlens import spectral
 
 digits = data.load("digits", "test")[:50]
 x, y = digits.images, digits.labels
-names = ["fully_connected", "lenet", "mnist_resnet"]
+nets = {name: zoo.pretrained(name, "digits") for name in ("fully_connected", "lenet", "mnist_resnet")}
 noise, unfiltered = {}, {}
-for name in names:
-    net = zoo.pretrained(name, "digits")
+for name, net in nets.items():
     adversarial = attacks.pgd(net, x, y, eps=1.5, norm="l2", steps=10, random_start=False)
     noise[name] = adversarial - x
     unfiltered[name] = (evaluation.logits(net, adversarial).argmax(1) == y).float().mean().item()
@@ -160,8 +159,7 @@ filtered = {"fully_connected": None, "lenet": None, "mnist_resnet": None}
 conclusion = None
 
 ### BEGIN SOLUTION
-for name in names:
-    net = zoo.pretrained(name, "digits")
+for name, net in nets.items():
     share[name] = ring_energy(noise[name], [4.5, 20]).mean().item()
     slow = spectral.band(x + noise[name], 0, 4.5)
     filtered[name] = (evaluation.logits(net, slow).argmax(1) == y).float().mean().item()
@@ -178,7 +176,7 @@ checks.three_spectra(share, filtered)
 
 # %% expected="09_measurement"
 values, labels = [], []
-for name, short in zip(names, ("FC", "LeNet", "ResNet")):
+for name, short in zip(nets, ("FC", "LeNet", "ResNet")):
     values += [share[name], unfiltered[name], filtered[name]]
     labels += [f"{short}: energy from 4.5", f"{short}: right, attacked", f"{short}: right, filtered"]
 plots.bars(values, labels, ylabel="share", source=digits.source)
