@@ -92,7 +92,7 @@ widgets.explore(filtered, alt=say_filtered, keep=list(SIDES), limit=KEPT,
 # %% [markdown]
 # :::{admonition} At a glance
 # :class: glance
-# - **You will be able to** say what a frequency of an image is; measure the transfer function of a layer and of a network; find out what JPEG does to single waves; compare the spectra of attacks with fair controls; and test a sentence such as "networks are sensitive to high frequencies" in four ways.
+# - **You will be able to** say what a frequency of an image is; measure the {term}`transfer function` of a layer and of a network; find out what JPEG does to single waves; compare the spectra of attacks with fair controls; and test a sentence such as "networks are sensitive to high frequencies" in four ways.
 # - **Time** 60 minutes of reading and playing.
 # - **Threat model** {term}`white box`, untargeted. In some experiments the pixels may leave $[0, 1]$; they are questions to a network, and no attacker.
 # - **Sources** {cite}`unam2021` (transfer functions, sections 3.1 and 3.2; spectra, section 3.3). The Fourier heat map is from {cite}`yin2019`.
@@ -266,7 +266,7 @@ display(records.say("Mean gain in each ring, five trainings of LeNet; the logits
 # %% [markdown]
 # ## A wave goes through JPEG
 #
-# [Chapter 08](08_jpeg.ipynb) looks at JPEG as a defence. Here we ask what it does to a single wave. {cite}`unam2021` (section 3.2) sends waves through JPEG and then into the first layer, and reports that the lowest qualities, 1 to 5, "completely destroyed" each frequency. The authors suspect the size of their images. The waves' contrast is not given.
+# [Chapter 08](08_jpeg.ipynb) looks at JPEG as a defence. Here we ask what it does to a single wave. {cite}`unam2021` (section 3.2) sends waves through JPEG and then into the first layer, and reports that the lowest qualities, 1 to 5, destroyed each frequency completely. The authors suspect the size of their images. The waves' contrast is not given.
 
 # %% tags=["remove-input"]
 widgets.predict(
@@ -330,23 +330,22 @@ records.verdict("The lowest JPEG qualities, 1 to 5, destroy every frequency that
                 verdict="not tested here", why="The contrast decides, and we do not know the source's. With weak waves the sentence holds, with strong ones it does not.")
 
 # %% [markdown]
-# And the layer behind the codec? We compare the transfer function of the first layer with JPEG before it to the one without: the correlation of the two maps, and the length of their difference over the length of the map without JPEG.
+# And the layer behind the codec? We correlate the transfer function of the first layer with JPEG before it with the one without.
 
 # %% tags=["remove-input"]
 coded = records.read("09-layers")["values"]
 mean = lambda values: sum(values) / len(values)
 LOUD = list(coded["lenet"]["0"])
-cell = lambda net, c, q: " / ".join(f"{mean([found[c][q][key] for found in coded[net].values()]):.2f}" for key in ("correlation", "change"))
-lines = ["| quality | " + " | ".join(f"{name}, {c}" for name in ("LeNet", "ResNet") for c in LOUD) + " |", "|---|" + "---|" * 6]
-lines += [f"| {q} | " + " | ".join(cell(net, c, q) for net in ("lenet", "mnist_resnet") for c in LOUD) + " |" for q in coded["lenet"]["0"][LOUD[0]]]
+lines = ["| quality | " + " | ".join(f"{name}, {c}" for name in ("LeNet", "ResNet") for c in (LOUD[0], LOUD[-1])) + " |", "|---|" + "---|" * 4]
+lines += [f"| {q} | " + " | ".join(f"{mean([found[c][q]['correlation'] for found in coded[net].values()]):.2f}" for net in ("lenet", "mnist_resnet") for c in (LOUD[0], LOUD[-1])) + " |" for q in coded["lenet"]["0"][LOUD[0]]]
 Markdown("\n".join(lines))
 
 # %% tags=["remove-input"]
 look = lambda net, c, q, key="correlation": mean([found[c][q][key] for found in coded[net].values()])
-display(records.say("Correlation / relative change of the first layer's transfer function, for waves of three contrasts: mean of five LeNets, one ResNet. At contrast {weak} JPEG changes it beyond recognition at low qualities; at {loud} the correlation for LeNet is {a:.2f} even at quality one. "
+display(records.say("Correlation of the first layer's transfer function with the one without JPEG, for waves of two contrasts: mean of five LeNets, one ResNet. At contrast {weak} no wave arrives at qualities one and three, and the correlation is set to zero; at contrast {loud} it is {a:.2f} for LeNet even at quality one. "
                     "At qualities seven to sixteen and the weak contrast the correlations are {b:.2f} to {c:.2f} for LeNet and {d:.2f} to {e:.2f} for the ResNet.",
                     weak=LOUD[0], loud=LOUD[-1], a=look("lenet", LOUD[-1], "1"), b=look("lenet", LOUD[0], "7"), c=look("lenet", LOUD[0], "16"), d=look("mnist_resnet", LOUD[0], "7"), e=look("mnist_resnet", LOUD[0], "16"),
-                    holds=look("lenet", LOUD[0], "1") < 0.2 and look("lenet", LOUD[-1], "1") > 0.9), records.quote("09-layers"))
+                    holds=look("lenet", LOUD[0], "1") == look("lenet", LOUD[0], "3") == 0 and look("lenet", LOUD[-1], "1") > 0.9), records.quote("09-layers"))
 
 # %% tags=["remove-input"]
 records.verdict("With JPEG before it LeNet's transfer function hardly changes at any quality; the ResNet's is modulated more at qualities 7 to 16.", source="unam2021", where="sections 3.2 and 4, figure 12",
@@ -360,16 +359,37 @@ records.verdict("With JPEG before it LeNet's transfer function hardly changes at
 #
 # {cite}`unam2021` (section 3.3) draws the FFT of images, of attacked images and of the noise between them, and notes that FGSM and FGM have very similar spectra though their noises look different. Here are a digit and a photograph, four attacks each.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of noises and of their log spectra, for a digit and for a photograph: FGSM, FGM, PGD and Carlini-Wagner. For the digit the spectra are brightest around the centre. For the photograph they are bright much further out."}, "figure": {"caption": "The noise of four attacks, each at its own scale, and its log spectrum, frequency 0 in the centre. Digit: LeNet, FGSM and PGD at eps = 0.1, FGM of length 1. Photograph: CifarNet, eps = 2/255, FGM of length 1/4. Carlini-Wagner looks for the shortest.", "name": "fig-spectra"}}
+# %% tags=["remove-input"]
 photo = photos[:40][evaluation.classified_right(cifar_net, photos[:40])][:1]
-rows = []
-for net, images, labels, eps, length in ((lenet, x[pick][None], digit[None], 0.1, 1.0), (cifar_net, photo.images, photo.labels, 2 / 255, 0.25)):
-    found = {"FGSM": attacks.fgsm(net, images, labels, eps=eps), "FGM": attacks.fgm(net, images, labels, eps=length),
-             "PGD": attacks.pgd(net, images, labels, eps=eps, generator=seeded()), "CW": attacks.carlini_wagner(net, images, labels, steps=50)}
-    noises = {name: (adversarial - images)[0] for name, adversarial in found.items()}
-    spectra = {name: spectral.log_spectrum(d[None] / d.pow(2).mean().sqrt().clamp_min(1e-9)).mean(1) for name, d in noises.items()}
-    rows += [[plots.noise(d, name) for name, d in noises.items()], [plots.image(s / s.max()) for s in spectra.values()]]
-plots.grid(rows, columns=4, source=f"{mnist.source}; {photos.source}")
+BUDGETS = {"digit": (lenet, x[pick][None], digit[None], 0.1, 1.0), "photograph": (cifar_net, photo.images, photo.labels, 2 / 255, 0.25)}
+SOURCE, struck = {"digit": mnist.source, "photograph": photos.source}, {}
+for kind, (net, images, labels, eps, length) in BUDGETS.items():
+    struck[kind, "FGSM"] = attacks.fgsm(net, images, labels, eps=eps)
+    struck[kind, "FGM"] = attacks.fgm(net, images, labels, eps=length)
+    struck[kind, "PGD"] = attacks.pgd(net, images, labels, eps=eps, generator=seeded())
+    struck[kind, "CW"] = attacks.carlini_wagner(net, images, labels, steps=50)
+
+
+def spectrum(images):
+    """The log spectrum of one picture of mean square 1, the mean of its channels, as an image."""
+    log = spectral.log_spectrum(images / images.pow(2).mean().sqrt().clamp_min(1e-9)).mean(1)
+    return log / log.max()
+
+
+def noise_and_spectrum(picture, attack):
+    images, adversarial = BUDGETS[picture][1], struck[picture, attack]
+    return plots.grid([plots.noise((adversarial - images)[0], "noise"), plots.image(spectrum(adversarial - images), "its spectrum"),
+                       plots.image(spectrum(images), "spectrum, clean"), plots.image(spectrum(adversarial), "spectrum, attacked")], columns=2, source=SOURCE[picture])
+
+
+def say_noise(picture, attack):
+    d = struck[picture, attack] - BUDGETS[picture][1]
+    log = spectral.radial_average(spectrum(d)[0])
+    return f"The noise of {attack} on a {picture}, its log spectrum, and those of the clean and of the attacked image. From the centre to the edge the noise's log spectrum, averaged over directions, falls from {log[1:4].max():.2f} to {log[-1]:.2f} of its largest value."
+
+
+widgets.explore(noise_and_spectrum, alt=say_noise, picture=list(BUDGETS), attack=["FGSM", "FGM", "PGD", "CW"],
+                caption="The noise of an attack, at its own scale, and log spectra, each over its largest value, frequency 0 in the centre. Digit: LeNet, FGSM and PGD at eps = 0.1, FGM of length 1. Photograph: a lossless one, and CifarNet, trained on a JPEG copy of other images; eps = 2/255, FGM of length 1/4. CW is Carlini-Wagner's attack, which looks for the shortest noise.")
 
 # %% [markdown]
 # Pictures of spectra look alike easily, because nearly all have a bright centre. So we count. First: how much of the energy lies in each of the eight rings? And what do we compare with? Take the same noise and shuffle its pixels: every value is still there, only its place is another.
@@ -384,14 +404,13 @@ widgets.predict(
 
 # %% tags=["remove-input", "covered"]
 lit = records.read("09-spectra")["values"]["nets"]["lenet"]
-colour = records.read("09-colour")["values"]["spectra"]
 share = lambda name: [mean([found["energy"][name][k] for found in lit.values()]) for k in range(8)]
 shown = {"clean": "clean image", "FGSM": "FGSM", "FGM": "FGM", "PGD": "PGD", "CW": "Carlini-Wagner", "FGSM shuffled": "FGSM, shuffled"}
 lines = ["| ring | " + " | ".join(shown.values()) + " |", "|---|" + "---|" * len(shown)]
 lines += [f"| {k + 1} | " + " | ".join(f"{share(name)[k]:.1%}" for name in shown) + " |" for k in range(8)]
 display(Markdown("\n".join(lines)))
 fast = {name: sum(share(name)[4:]) for name in shown}
-display(records.say("Share of the energy (without frequency 0) in each ring, from the slowest to the fastest; five LeNets, {n} digits each, as the attacks delivered them, cut to [0, 1]. The fast half of the frequencies holds {clean:.1%} of a clean digit's energy, {fgsm:.0%} of FGSM's noise, {fgm:.0%} of FGM's, {pgd:.0%} of PGD's, {cw:.0%} of Carlini-Wagner's and {flat:.0%} of the shuffled noise.",
+display(records.say("Share of the energy, the even grey left out, in each ring, from the slowest to the fastest; five LeNets, {n} digits each, as the attacks delivered them, cut to [0, 1]. The fast half of the frequencies holds {clean:.1%} of a clean digit's energy, {fgsm:.0%} of FGSM's noise, {fgm:.0%} of FGM's, {pgd:.0%} of PGD's, {cw:.0%} of Carlini-Wagner's and {flat:.0%} of the shuffled noise.",
                     n=lit["0"]["images"], clean=fast["clean"], fgsm=fast["FGSM"], fgm=fast["FGM"], pgd=fast["PGD"], cw=fast["CW"], flat=fast["FGSM shuffled"],
                     holds=fast["clean"] < min(fast["FGSM"], fast["PGD"], fast["CW"], fast["FGM"]) and max(fast["FGSM"], fast["FGM"], fast["PGD"], fast["CW"]) < fast["FGSM shuffled"]), records.quote("09-spectra"))
 
@@ -402,11 +421,9 @@ display(records.say("Share of the energy (without frequency 0) in each ring, fro
 
 # %% tags=["remove-input", "covered"]
 grown = {name: sum(share(f"{name} attacked")[4:]) for name in ("FGSM", "FGM", "PGD", "CW")}
-there = lambda name: sum(colour["energy"][name][4:])
 records.say("Does noise add fast waves to the image? In the attacked digits the fast half holds {fgsm:.1%} (FGSM), {fgm:.1%} (FGM), {pgd:.1%} (PGD) and {cw:.1%} (Carlini-Wagner) of the energy, in the clean ones {clean:.1%}: more, and still little. "
-            "On photographs, {n} lossless ones and one CifarNet, the fast half holds {a:.1%} of the image and {b:.0%} of FGSM's noise, {c:.0%} of PGD's and {d:.0%} of Carlini-Wagner's; shuffled, {e:.0%}.",
-            fgsm=grown["FGSM"], fgm=grown["FGM"], pgd=grown["PGD"], cw=grown["CW"], clean=fast["clean"], n=colour["images"], a=there("clean"), b=there("FGSM"), c=there("PGD"), d=there("CW"), e=there("FGSM shuffled"),
-            holds=min(grown.values()) > fast["clean"] and there("clean") < min(there("FGSM"), there("PGD"), there("CW")))
+            "Other networks, and photographs, may be otherwise: the widget above shows one photograph, whose noise is much flatter, and one picture is no measurement.",
+            fgsm=grown["FGSM"], fgm=grown["FGM"], pgd=grown["PGD"], cw=grown["CW"], clean=fast["clean"], holds=min(grown.values()) > fast["clean"])
 
 # %% [markdown]
 # Second: how alike are FGSM and FGM? FGM is the gradient $g$ at length one, FGSM is $\operatorname{sign}(g)$. We correlate their log spectra, frequency by frequency, and ask the same of two controls: FGM's noise for *another* image, and FGM's noise shuffled.
@@ -414,10 +431,10 @@ records.say("Does noise add fast waves to the image? In the attacked digits the 
 # %% tags=["remove-input"]
 pairs = {"same image": "one image", "other image": "two images", "shuffled": "FGM shuffled", "pixels": "pixels, one image"}
 alike = {key: [found["alike"][key] for found in lit.values()] for key in pairs}
-lines = ["| correlation of FGSM and FGM | LeNet, digits | CifarNet, photographs |", "|---|---|---|"]
-lines += [f"| {'log spectra, ' if key != 'pixels' else ''}{name} | {mean(alike[key]):.2f} ({min(alike[key]):.2f} to {max(alike[key]):.2f}) | {colour['alike'][key]:.2f} |" for key, name in pairs.items()]
+lines = ["| correlation of FGSM and FGM | LeNet, digits |", "|---|---|"]
+lines += [f"| {'log spectra, ' if key != 'pixels' else ''}{name} | {mean(alike[key]):.2f} ({round(min(alike[key]), 2) + 0.0:.2f} to {round(max(alike[key]), 2) + 0.0:.2f}) |" for key, name in pairs.items()]
 display(Markdown("\n".join(lines)))
-display(records.say("Mean over the images; for LeNet the mean and the range of five trainings, for CifarNet one. Before anything is cut to [0, 1]. On digits two noises of one image have log spectra that correlate by {same:.2f}, those of two different images by {other:.2f}, and with the shuffled noise by {shuffled:.2f}. "
+display(records.say("Mean over the images; the mean and the range of five trainings. Before anything is cut to [0, 1]. On digits two noises of one image have log spectra that correlate by {same:.2f}, those of two different images by {other:.2f}, and with the shuffled noise by {shuffled:.1f}. "
                     "Much of the likeness is what the noises of any two digits share; the rest belongs to the image. And the noises themselves are no strangers: pixel by pixel they correlate by {pixels:.2f}, as a vector does with its signs.",
                     same=mean(alike["same image"]), other=mean(alike["other image"]), shuffled=mean(alike["shuffled"]), pixels=mean(alike["pixels"]),
                     holds=mean(alike["same image"]) > mean(alike["other image"]) > mean(alike["shuffled"]) + 0.1), records.quote("09-spectra"))
@@ -425,8 +442,8 @@ display(records.say("Mean over the images; for LeNet the mean and the range of f
 # %% tags=["remove-input"]
 records.verdict("The two-dimensional FFTs of the noises of FGSM and FGM are very similar, though the noises look different.", source="unam2021", where="section 3.3, figure 17",
                 reported="Observed by eye, for one photograph and a network called LeNet.",
-                measured=f"Correlation of the log spectra, CifarNet on {colour['images']} photographs: {colour['alike']['same image']:.2f} for one image, {colour['alike']['other image']:.2f} for two images, {colour['alike']['shuffled']:.2f} with shuffled pixels. LeNet on digits: {mean(alike['same image']):.2f}, {mean(alike['other image']):.2f} and {mean(alike['shuffled']):.2f}.",
-                verdict="not tested here", why="Another network and other photographs, and the source compares by eye. A likeness that also holds between different images is not one of the two methods alone.")
+                measured=f"Correlation of the log spectra, five LeNets on {lit['0']['images']} digits: {mean(alike['same image']):.2f} for one image, {mean(alike['other image']):.2f} for two images, {mean(alike['shuffled']):.1f} with shuffled pixels.",
+                verdict="not tested here", why="Digits instead of a photograph, and the source compares by eye. A likeness that also holds between different images is not one of the two methods alone.")
 
 # %% [markdown]
 # ## Which waves does it need?
@@ -441,7 +458,7 @@ for ax, side, title in zip(axes, ("low", "high"), ("slow waves kept", "fast wave
         for number, found in enumerate(passed[net].values()):
             by = found[side]
             ax.plot([int(r) for r in by], list(by.values()), color=plots.colour(net), linestyle=plots.LOOKS[net].line, linewidth=1.2, label=plots.label(net) if number == 0 else None)
-    ax.set(title=title, xlabel="limit (periods)", ylabel="accuracy", ylim=(0, 1.01))
+    ax.set(title=title, xlabel="limit (periods)", ylabel="accuracy", ylim=(0, 1.01), xticks=range(0, 17, 4))
     plots.percent(ax)
 axes[0].legend()
 plots.finish(axes, records.read("09-filters")["provenance"]["source"])
@@ -477,7 +494,7 @@ widgets.predict(
      "In all alike: the length is the same": "The length is the same, the gain is not."},
     answer="In the slowest: there the network listens")
 
-# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Accuracy against the ring, from the slowest to the fastest, in two panels. Without a cut the slowest ring leaves hardly any right answers and accuracy rises ring by ring to nearly all. With pixels cut to the allowed range the curves have the same shape."}, "figure": {"caption": "What PGD confined to one ring leaves, five LeNets, length 2; ring 1 is the slowest. The dotted lines are the same attack with all frequencies. Left: pixels may leave [0, 1]. Right: the sum is cut to [0, 1].", "name": "fig-rings"}}
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Accuracy against the ring, from the slowest to the fastest, in two panels. Without a cut the slowest ring leaves hardly any right answers, and accuracy rises over three rings to nearly all. With pixels cut to the allowed range the rise is the same and the last ring dips."}, "figure": {"caption": "What PGD confined to one ring leaves, five LeNets, length 2; ring 1 is the slowest. The dotted lines are the same attack with all frequencies. Left: pixels may leave [0, 1]. Right: the sum is cut to [0, 1].", "name": "fig-rings"}}
 rings = records.read("09-rings")["values"]
 taken = rings["nets"]["lenet"]
 axes = plots.axes(2, height=3.0, sharey=True)
@@ -494,16 +511,16 @@ plots.finish(axes, records.read("09-rings")["provenance"]["source"])
 stay = lambda net, k: mean([found["free"][k] for found in rings["nets"][net].values()])
 leak = [mean([found["cut"][k]["inside"] for found in taken.values()]) for k in range(8)]
 display(records.say("Mean of five LeNets, {n} digits: the slowest ring leaves {a:.0%}, the second {b:.0%}, the third {c:.0%}, the fastest {d:.0%}; all frequencies together {all:.0%}. In each of the five trainings the slowest ring leaves the least. "
-                    "When the sum is cut to [0, 1], black pixels cannot go down, and half of a wave is lost: of what arrives only {e:.0%} to {f:.0%} of the energy still lies in its ring. So the right panel is about real images and no longer about clean rings; the left one is the opposite.",
-                    n=taken["0"]["images"], a=stay("lenet", 0), b=stay("lenet", 1), c=stay("lenet", 2), d=stay("lenet", 7), all=stay("lenet", 8), e=min(leak), f=max(leak),
+                    "When the sum is cut to [0, 1], black pixels cannot go down, and half of a wave is lost: of what arrives {e:.0%} to {f:.0%} of the energy still lies in its ring. So the right panel is about real images and no longer about clean rings; the left one is the opposite. With the cut the fastest ring leaves {cut:.0%} and not {d:.0%}, which fits a leak into slower waves and does not prove it.",
+                    n=taken["0"]["images"], a=stay("lenet", 0), b=stay("lenet", 1), c=stay("lenet", 2), d=stay("lenet", 7), all=stay("lenet", 8), e=min(leak), f=max(leak), cut=mean([found["cut"][7]["accuracy"] for found in taken.values()]),
                     holds=all(found["free"][0] == min(found["free"][:8]) for found in taken.values()) and stay("lenet", 0) < stay("lenet", 1) < stay("lenet", 2) < stay("lenet", 7)), records.quote("09-rings"))
 
 # %% [markdown]
 # ## One wave at a time: the Fourier heat map
 #
-# An attack searches. The gentlest question is: add one wave, of one length, at a random phase, and count the errors; do this for each frequency and draw the errors as a map. This is the {term}`Fourier heat map` of {cite}`yin2019`. They found that naturally trained networks on CIFAR-10 err under noise of nearly all frequencies but the lowest, and that training with Gaussian noise helps against the fast waves. (Their waves have no random phase.)
+# An attack searches. The gentlest question is: add one wave, of one length, at a random phase, and count the errors; do this for each frequency and draw the errors as a map. This is the {term}`Fourier heat map` of {cite}`yin2019`. They found that naturally trained networks on CIFAR-10 err under noise of nearly all frequencies but the lowest, and that training with Gaussian noise helps against the fast waves.
 #
-# We draw it for LeNets, and train two more sets of five: with Gaussian noise on each training image, and, as a control, exactly so without.
+# We draw it for LeNets, and train two more sets of five: with Gaussian noise on each training image, and, as a control, in the same way without.
 
 # %% tags=["remove-input"]
 widgets.predict(
@@ -563,34 +580,6 @@ display(records.say("- **It answers** the slowest ring {a:.1f} times as strongly
                     holds=min(verdicts.values()) > 1.2 and mean(err("lenet", 0)) > mean(err("lenet", 7)) and stay("lenet", 0) < stay("lenet", 7)))
 
 # %% [markdown]
-# ## And photographs?
-#
-# The same for one CifarNet on photographs that no codec has touched. (The network itself was trained on a copy that went through JPEG, without these images.) One training, few images: it shows what the tests look like, and says little about networks on photographs.
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels for CifarNet: a Fourier heat map of 32 by 32 frequencies, accuracy against the limit of a filter, and accuracy against the ring of a confined attack."}, "figure": {"caption": "CifarNet on lossless photographs, one training. Left: Fourier heat map for waves of length 2, frequency 0 in the centre. Middle: accuracy with the waves below a limit (solid) and from it on (dashed). Right: accuracy under PGD confined to one ring, length 0.5; dotted: all frequencies.", "name": "fig-colour"}}
-photo_heat, photo_filters, photo_rings = (records.read("09-colour")["values"][part] for part in ("heat", "filters", "rings"))
-panels = plots.axes(3, height=3.5)
-panels[0].imshow(photo_heat["map"], cmap=plots.HEAT, vmin=0, vmax=1, extent=(-16.5, 15.5, 15.5, -16.5))
-panels[0].set(title="errors, one wave", xticks=[-16, 0, 15], yticks=[-16, 0, 15], xlabel="periods across", ylabel="periods down")
-panels[0].grid(False)
-for side, line in (("low", "-"), ("high", "--")):
-    panels[1].plot([int(r) for r in photo_filters[side]], list(photo_filters[side].values()), color=plots.colour("cifar_net"), linestyle=line)
-panels[1].set(title="filtered", xlabel="limit (periods)", ylabel="accuracy", ylim=(0, 1))
-panels[2].plot(range(1, 9), photo_rings["free"][:8], color=plots.colour("cifar_net"), marker="o")
-panels[2].axhline(photo_rings["free"][8], color=plots.GREY, linestyle=":")
-panels[2].set(title="attack in one ring", xlabel="ring", ylabel="accuracy", ylim=(-0.02, 1.02), xticks=range(1, 9))
-for ax in panels[1:]:
-    plots.percent(ax)
-plots.finish(panels, records.read("09-colour")["provenance"]["source"])
-
-# %% tags=["remove-input"]
-worst = photo_rings["free"].index(min(photo_rings["free"][:8]))
-display(records.say("Waves of length {length:g} on {n} photographs: errors in the eight rings, from the slowest, are {errors}; without a wave {none:.0%}. PGD of length {eps} confined to a ring leaves {rings} of {m}; without the confinement {all:.0%}. With the waves below eight periods alone {low:.0%} of {k} answers are right, with all others alone {high:.0%}; without a filter {clean:.0%}. "
-                    "On this network fast waves do harm that they did not do to LeNet.",
-                    length=records.read("09-colour")["values"]["length"], n=photo_heat["images"], errors=", ".join(f"{v:.0%}" for v in photo_heat["rings"]), none=photo_heat["clean"], eps=photo_rings["eps"], rings=", ".join(f"{v:.0%}" for v in photo_rings["free"][:8]), m=photo_rings["images"], all=photo_rings["free"][8],
-                    low=photo_filters["low"]["8"], high=photo_filters["high"]["8"], k=photo_filters["images"], clean=photo_filters["clean"], holds=max(photo_heat["rings"][4:]) > photo_heat["clean"] + 0.1), records.quote("09-colour"))
-
-# %% [markdown]
 # ## The contrast class: changes that nobody chose
 #
 # Noise, blur, less contrast, a rotation: such *corruptions* are not aimed at the network. {cite}`hendrycks2019` made a benchmark of them. Here are four kinds, the accuracy that five LeNets keep, and the length of the change, beside the shortest perturbation that DDN, the minimum-norm attack of [chapter 05](05_least_effort.ipynb), finds for the same networks.
@@ -606,12 +595,16 @@ for kind, name in kinds.items():
 display(Markdown("\n".join(lines)))
 
 # %% tags=["remove-input"]
-half = {kind: [(found["length"], how) for how, found in passed["lenet"]["0"]["corrupted"][kind].items() if over("lenet", kind, how) > 0.9] for kind in kinds}
-gentle = {kind: max(some)[0] / needle for kind, some in half.items() if some}
+mild = {kind: [found["length"] for how, found in passed["lenet"]["0"]["corrupted"][kind].items() if over("lenet", kind, how) > 0.9] for kind in kinds}
+times = {kind: max(some, default=0) / needle for kind, some in mild.items()}
 display(records.say("Accuracy on {n} digits, mean of five trainings: the LeNets of the course, and the two sets of the last section. Length: the median of the change. Half of the digits that are right fall to a perturbation of length {ddn:.2f} (DDN); yet LeNet keeps more than nine answers of ten under noise of {noise:.1f} times that length, blur of {blur:.1f} times, less contrast of {contrast:.1f} times and a rotation of {rotation:.1f} times. "
-                    "Direction counts, not length. Training with noise helps against noise: at the largest strength {a:.0%} instead of {b:.0%}. Against a rotation by sixty degrees it is {c:.0%} and {d:.0%}.",
-                    n=passed["lenet"]["0"]["images"], ddn=needle, **gentle, a=over("noise", "noise", "0.4"), b=over("plain", "noise", "0.4"), c=over("noise", "rotation", "60"), d=over("plain", "rotation", "60"),
-                    holds=min(gentle.values()) > 1 and len(gentle) == 4 and over("noise", "noise", "0.4") > over("plain", "noise", "0.4") + 0.05), records.quote("09-filters"))
+                    "A direction that was chosen is worth far more than length.",
+                    n=passed["lenet"]["0"]["images"], ddn=needle, **times, holds=min(times.values()) > 1), records.quote("09-filters"))
+
+# %% tags=["remove-input"]
+loud = {net: over(net, "noise", "0.4") for net in ("lenet", "plain", "noise")}
+records.say("Look at the control, too. Under the strongest noise the networks trained with noise keep {a:.0%} and the LeNets of the course {b:.0%}: a triumph of training with noise, one might write. But those trained in the same way *without* noise keep {c:.0%}. Most of the difference is made by something else in which the two recipes differ (shifted images, more of them, more epochs), and we have not found out which.",
+            a=loud["noise"], b=loud["lenet"], c=loud["plain"], holds=loud["noise"] - loud["plain"] < loud["plain"] - loud["lenet"])
 
 # %% [markdown]
 # ## The honest end
@@ -624,12 +617,12 @@ records.say("**What was shown.** A convolution's transfer function is the FFT of
             holds=stay("lenet", 0) < stay("lenet", 7) and mean(free("plain", 0)) < mean(free("noise", 0)) and fast["FGSM"] < fast["FGSM shuffled"])
 
 # %% [markdown]
-# **What is open.** Photographs: one network and few images stand here. Other lengths and other rings. Whether digits that are cut to $[0, 1]$ can be attacked in a ring without leaking out of it: black pixels allow no clean fast wave. And the transfer function of a whole network is measured around an even grey, which is no digit; around another image it may be another one.
+# **What is open.** Photographs: nothing was counted on them here. {cite}`yin2019`, {cite}`jo2017` and {cite}`wang2020` are about them, and find fast waves to matter. Other lengths and other rings. Whether digits that are cut to $[0, 1]$ can be attacked in a ring without leaking out of it: black pixels allow no clean fast wave. And the transfer function of a whole network is measured around an even grey, which is no digit; around another image it may be another one.
 
 # %% tags=["remove-input"]
 records.claims([
     {"claim": "Networks do seem to be sensitive to higher frequencies.", "source": "unam2021", "where": "section 4", "reported": "as an observation, without numbers",
-     "measured": f"five LeNets, digits: attacks of one length in one of eight rings leave {stay('lenet', 0):.0%} in the slowest and {stay('lenet', 7):.0%} in the fastest; CifarNet, one training, {photo_rings['images']} photographs: {photo_rings['free'][0]:.0%} and {photo_rings['free'][7]:.0%}. The source says neither how fast nor than what", "verdict": "not tested here"},
+     "measured": f"five LeNets, digits: attacks of one length in one of eight rings leave {stay('lenet', 0):.0%} in the slowest and {stay('lenet', 7):.0%} in the fastest. The source says neither how fast nor than what", "verdict": "not tested here"},
     {"claim": "Noise adds high frequency to the image, at low intensity.", "source": "unam2021", "where": "section 4, figures 13 and 18", "reported": "seen in the FFT of attacked images",
      "measured": f"five LeNets, FGSM at eps = 0.1: the faster half of the frequencies holds {fast['clean']:.1%} of the energy of clean digits and {grown['FGSM']:.1%} of attacked ones; the source shows photographs", "verdict": "not tested here"},
     {"claim": "The transfer function shows the frequencies to which a network is more or less sensitive.", "source": "unam2021", "where": "section 3.1, figures 8 and 9", "reported": "as animated pictures, without numbers",
@@ -653,7 +646,7 @@ records.claims([
 #
 # ## Where the numbers come from
 #
-# The opening, the waves, the first layers, the maps of the networks and the pictures of noises are computed live, on the data named under each figure. The records `09-jpeg`, `09-layers`, `09-spectra`, `09-filters`, `09-rings`, `09-heat` and `09-colour` are about real data (`09-jpeg` about waves alone); `advlens record 09-rings` measures one again, and likewise the others. The functions are in `measurements/09_frequencies.py`. LeNet and the ResNet are the course's checkpoints and, for five trainings, LeNets of the same recipe with other seeds; the LeNets with and without noise are trained by the measurement itself.
+# The opening, the waves, the first layers, the maps of the networks and the pictures of noises are computed live, on the data named under each figure. The records `09-jpeg`, `09-layers`, `09-spectra`, `09-filters`, `09-rings` and `09-heat` are about real data (`09-jpeg` about waves alone); `advlens record 09-rings` measures one again, and likewise the others. The functions are in `measurements/09_frequencies.py`. LeNet and the ResNet are the course's checkpoints and, for five trainings, LeNets of the same recipe with other seeds; the LeNets with and without noise are trained by the measurement itself.
 #
 # ## References
 #
