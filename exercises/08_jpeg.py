@@ -148,6 +148,7 @@ checks.ch08.other_blocks(there_and_back)
 from advlens import jpeg
 
 digits = data.load("digits", "test")[:200]
+x, y = digits.images, digits.labels
 network = zoo.pretrained("fully_connected", "digits")
 behind = lambda quality, rounding: torch.nn.Sequential(
     jpeg.JPEG(quality, rounding=rounding), network)
@@ -158,7 +159,6 @@ compared = {3: None, 50: None}
 conclusion = None
 
 ### BEGIN SOLUTION
-x, y = digits.images, digits.labels
 for quality in accuracy:
     target = {"unaware": network, **{name: behind(quality, name) for name in ("straight-through", "smooth")}}
     fooled = {}
