@@ -129,7 +129,7 @@ widgets.explore(stripes, alt=say_stripes, down=COUNTS, across=COUNTS,
 # w(a, b) = \tfrac12 + c \, \cos\Bigl( 2\pi \bigl( \tfrac{u a}{H} + \tfrac{v b}{W} \bigr) + \varphi \Bigr) ,
 # $$
 #
-# where $c$ is the **contrast** and the **phase** $\varphi$ says where the stripes begin. The pair $(u, v)$ is the {term}`frequency`. How fast a wave is, whatever its direction, is its *radius* $r = \sqrt{u^2 + v^2}$ (on a square image): periods along the way in which it runs.
+# where $c$ is the **contrast** and the **phase** $\varphi$ says where the stripes begin. The pair $(u, v)$ is the {term}`frequency`. How fast a wave is, whatever its direction, is its *radius* $r$, with $r^2 = u^2 + v^2$ (on a square image): periods along the way in which it runs.
 #
 # Every image is a sum of such waves, as many as it has pixels. The {term}`Fourier transform` says how much of each:
 #
@@ -142,7 +142,7 @@ widgets.explore(stripes, alt=say_stripes, down=COUNTS, across=COUNTS,
 # %% tags=["nbval-check-output"]
 def low_pass(image, limit):
     """Keep the waves whose radius is below the limit."""
-    waves = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))   # frequency 0 in the middle
+    waves = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))
     waves = waves * (spectral.radii(*image.shape[-2:]) < limit)
     return torch.fft.ifft2(torch.fft.ifftshift(waves, dim=(-2, -1))).real
 
@@ -155,10 +155,10 @@ print("ours = library:", torch.allclose(low_pass(x, 5), spectral.band(x, 0, 5), 
 #
 # ## What a layer hears
 #
-# {cite}`unam2021` (section 3.1) borrows an idea from control theory: send in a wave of one frequency, see how strongly the network answers, and draw this for all frequencies. This is its {term}`transfer function`. For a layer that is linear, such as a convolution, the answer to a wave is a wave of the same frequency; only its strength and phase change. Write $w_\varphi$ for the wave with phase $\varphi$ and $\bar w$ for the grey it swings around. The gain of a layer $f$ is
+# {cite}`unam2021` (section 3.1) borrows an idea from control theory: send in a wave of one frequency, see how strongly the network answers, and draw this for all frequencies. This is its {term}`transfer function`. For a layer that is linear, such as a convolution, the answer to a wave is a wave of the same frequency; only its strength and phase change. Write $w_\varphi$ for the wave with phase $\varphi$ and $\bar w$ for the grey it swings around. The gain $G$ of a layer $f$ is given by
 #
 # $$
-# G(u, v) = \sqrt{ \frac{\sum_\varphi \lVert f(w_\varphi) - f(\bar w) \rVert_2^2}{\sum_\varphi \lVert w_\varphi - \bar w \rVert_2^2} } ,
+# G(u, v)^2 = \frac{\sum_\varphi \lVert f(w_\varphi) - f(\bar w) \rVert_2^2}{\sum_\varphi \lVert w_\varphi - \bar w \rVert_2^2} ,
 # $$
 #
 # what changes in the output over what changes in the input, averaged over some phases.
@@ -180,7 +180,7 @@ def gain(layer, u, v):
 # %%
 around = copy.deepcopy(lenet[:2]).double()     # Normalize and the first convolution
 around[1].padding_mode = "circular"            # borders that wrap around
-measured = spectral.transfer_function(around, (1, 28, 28), per_channel=True)          # (6, 28, 28)
+measured = spectral.transfer_function(around, (1, 28, 28), per_channel=True)
 kernels = around[1].weight[:, 0] / around[0].std.item()
 computed = torch.fft.fftshift(torch.fft.fft2(kernels, s=(28, 28)).abs(), dim=(1, 2))
 largest = (measured - computed).abs().max().item()
@@ -244,6 +244,11 @@ for ax, (title, response) in zip(panels, maps):
     ax.grid(False)
 plots.finish(panels, f"{mnist.source}; {photos.source}")
 
+# %% tags=["remove-input", "covered"]
+centre = {name: (one[len(one) // 2, len(one) // 2] / one.max()).item() for name, one in ((name, first[name].pow(2).sum(0).sqrt()) for name in NETS)}
+records.say("The three networks differ, and so do the data: to an even change of grey the first layer of LeNet answers with {a:.0%} of its largest gain, that of the ResNet with {b:.0%}, that of CifarNet with {c:.0%}.",
+            a=centre["LeNet"], b=centre["ResNet"], c=centre["CifarNet"])
+
 # %% [markdown]
 # :::{container} covered
 # Which waves are "fast"? There are many more fast waves than slow ones, as there is more room far from the centre. To compare fairly we part the 784 frequencies of a digit into eight rings with (nearly) equally *many* frequencies. White noise, equally strong at all frequencies, would have one eighth of its energy in each.
@@ -280,7 +285,7 @@ survival = records.read("09-jpeg")["values"]
 ax = plots.axes(height=3.4)
 ax.axvspan(1, 5, color=plots.GREY, alpha=0.15, linewidth=0)
 contrasts = [c for c in survival["0.5"] if c not in ("0.5",)]
-for contrast, look in zip(contrasts, [*plots.OTHERS, plots.LOOKS["bim"]]):
+for contrast, look in zip(contrasts, [*plots.OTHERS, plots.LOOKS["pgd-l2"]]):
     by = survival["0.5"][contrast]
     ax.plot([int(q) for q in by], [found["even"] for found in by.values()], color=look.colour, marker=look.marker, linestyle=look.line, label=contrast)
 ax.set_xscale("log")
@@ -314,7 +319,8 @@ def destroyed(side, contrast, quality, waves=60):
     return (coded.amax(1) == coded.amin(1)).float().mean().item()
 
 
-by_side = {side: [destroyed(side, c, 5) for c in (0.02, 0.05, 0.1)] for side in (28, 32, 112)}
+by_side = {side: [destroyed(side, contrast, 5) for contrast in (0.02, 0.05, 0.1)]
+           for side in (28, 32, 112)}
 
 # %% tags=["remove-input", "covered"]
 words = {side: ", ".join(f"{v:.0%}" for v in values) for side, values in by_side.items()}
@@ -506,8 +512,9 @@ slowest, fastest = (0, RADII[0]), (RADII[-1], math.inf)
 outcome = {}
 for ring in (slowest, fastest):
     d = ring_attack(lenet, x[:40], y[:40], 2.0, *ring)
-    outside = (d - spectral.band(d, *ring)).abs().max()   # nothing but rounding lies outside the ring
-    outcome[ring] = ((answers(lenet, x[:40] + d) == y[:40]).float().mean().item(), outside.item())
+    outside = (d - spectral.band(d, *ring)).abs().max().item()  # rounding alone
+    stays = (answers(lenet, x[:40] + d) == y[:40]).float().mean().item()
+    outcome[ring] = stays, outside
 
 # %% tags=["remove-input", "covered"]
 records.say("Here and now, on {n} digits that this LeNet reads right: the slowest ring leaves {a:.0%} right, the fastest {b:.0%}. Outside its ring no pixel of a perturbation is larger than {outside:.0e}. Now five trainings, on other digits:",
