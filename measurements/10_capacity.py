@@ -23,7 +23,7 @@ from advlens.layers import Scale
 from advlens.models import LeNet
 
 SEED, SEEDS = 0, range(5)
-FEW, ALL = 10_000, 60_000  # training images: few enough to fit them all, and for fifty trainings on two cores; all
+FEW, ALL = 10_000, 60_000  # training images: few enough to fit them all, and for thirty trainings on two cores; all
 EPOCHS, DEPTH_EPOCHS = (1, 3, 10, 20, 40), 10
 DEPTHS = (0, 2, 4, 6, 10, 20)
 LEARNING_RATE, BATCH = 1e-3, 128  # Adam's usual rate, constant, and no augmentation: the source tells neither
