@@ -17,8 +17,9 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from advlens import attacks, data, evaluation, zoo
+from advlens import attacks, data, evaluation, jpeg, spectral, zoo
 from advlens.course.planes import logits_on_plane
+from advlens.layers import Scale
 
 FOLDER = Path(__file__).parent / "_static"
 NIGHT, PAPER, RIM = "#14202b", "#f4f1ea", "#d8b26a"
@@ -195,6 +196,46 @@ def honest_evaluation() -> plt.Figure:
 
 # --- paper and scissors -----------------------------------------------------------------------------
 
+def compressed() -> plt.Figure:
+    """A photograph at three qualities of JPEG, from whole to blocks."""
+    x = data.load("cifar10_lossless", "test", fallback="shapes").images[:1]
+    fig, ax = sheet(6.4, 3.2)
+    for left, quality in ((0.35, 90), (2.35, 10), (4.35, 1)):
+        tile(ax, jpeg.compress(x, quality)[0].permute(1, 2, 0), left, 0.75, 1.7)
+    return fig
+
+
+def frequencies() -> plt.Figure:
+    """A wave of stripes, the noise of an attack, and the spectrum of that noise."""
+    some, net = digits()
+    x, y = some.images[:1], some.labels[:1]
+    noise = attacks.pgd(net, x, y, eps=0.15, generator=torch.Generator().manual_seed(0)) - x
+    fig, ax = sheet(6.4, 3.2)
+    tile(ax, spectral.sinusoids((1, 28, 28), torch.tensor([[2, 3]]), contrast=0.5)[0, 0], 0.3, 0.7, 1.8)
+    tile(ax, noise[0, 0], 2.3, 0.7, 1.8, cmap=SIGNED, limit=noise.abs().max().item())
+    spectrum = spectral.log_spectrum(noise)[0, 0]
+    tile(ax, spectrum / spectrum.max(), 4.3, 0.7, 1.8)
+    return fig
+
+
+def capacity() -> plt.Figure:
+    """Accuracy against eps under one step along the naive cross-entropy, for one LeNet that gets surer of itself."""
+    some, net = digits()
+    x, y = some.images, some.labels
+    fig, ax = sheet(6.4, 3.2)
+    inner = ax.inset_axes([0.35, 0.3, 5.7, 2.6], transform=ax.transData)
+    budgets = torch.linspace(0, 0.3, 13)
+    for k, factor in enumerate((0.5, 1, 2, 8, 16)):
+        sure = torch.nn.Sequential(net, Scale(factor))
+        point = x.clone().requires_grad_()
+        gradient, = torch.autograd.grad(cross_entropy(sure(point), y, reduction="sum"), point)
+        left = [evaluation.accuracy(net, (x + eps * gradient.sign()).clamp(0, 1), y).value for eps in budgets]
+        inner.plot(budgets, left, color=RIM if k == 4 else PAPER, alpha=0.35 + 0.16 * k, linewidth=2 + 0.8 * k)
+    inner.set(ylim=(0, 1.03))
+    inner.set_axis_off()
+    return fig
+
+
 def sheet(width: float, height: float):
     """A dark figure and axes over all of it, in inches."""
     fig = plt.figure(figsize=(width, height), facecolor=NIGHT, layout="none")
@@ -225,7 +266,8 @@ def save(fig: plt.Figure, name: str, dpi: int, colours: int = 128) -> None:
 
 
 CARDS = {"00": adversarial_examples, "01": images, "02": filters, "03": one_step, "04": many_steps, "05": least_effort,
-         "06": without_gradients, "07": honest_evaluation}
+         "06": without_gradients, "07": honest_evaluation, "08": compressed, "09": frequencies,
+         "10": capacity}
 
 
 def main() -> None:

@@ -146,6 +146,42 @@ widgets.lab(net="lenet", attack="fgsm")
 # 65 minutes
 # :::
 # ::::
+#
+# ::::{grid-item-card} 08 JPEG as a defence
+# :img-top: _static/cards/08.png
+# :img-alt: A photograph of a frog saved three times, from whole to blurred to coarse blocks.
+# :link: ../chapters/08_jpeg
+# :link-type: doc
+#
+# An attack spoils a picture, and saving it as JPEG repairs it. Is that a defence?
+# :::{card-footer}
+# 60 minutes
+# :::
+# ::::
+#
+# ::::{grid-item-card} 09 Frequencies
+# :img-top: _static/cards/09.png
+# :img-alt: Stripes of one frequency, the noise of an attack in blue and orange, and the spectrum of that noise, brightest in the centre.
+# :link: ../chapters/09_frequencies
+# :link-type: doc
+#
+# Which waves does a network need, and which of them fool it?
+# :::{card-footer}
+# 60 minutes
+# :::
+# ::::
+#
+# ::::{grid-item-card} 10 Capacity
+# :img-top: _static/cards/10.png
+# :img-alt: Five curves of accuracy that fall as the attack grows; the boldest hardly falls.
+# :link: ../chapters/10_capacity
+# :link-type: doc
+#
+# A network that trained for longer withstands more attacks. Is it safer?
+# :::{card-footer}
+# 60 minutes
+# :::
+# ::::
 # :::::
 #
 # Each chapter ends with exercises that tell you what went wrong, with a hint. Teachers find assignments and grading on the page [For instructors](instructors.md); how to run everything at home stands in [How to use this book](how_to_use.md).

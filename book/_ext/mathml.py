@@ -23,6 +23,7 @@ NAME = "stix-two-math.woff"
 ITALICS = {*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)} - {0x1D455} | {0x210E}  # h is Planck's constant
 # Function application, times, separator, plus; and the selector of another form of the letter before it.
 INVISIBLE = {0x2061, 0x2062, 0x2063, 0x2064, 0xFE00}
+RADICAL = 0x221A  # drawn by an element and not written in it
 FORMULA = re.compile(r"<math\b.*?</math>", re.S)
 
 
@@ -72,7 +73,8 @@ def keep_together(app, doctree, docname):
 def characters(pages: list[str]) -> set[int]:
     """The code points that the formulas of some pages are drawn with."""
     formulas = "".join(formula for page in pages for formula in FORMULA.findall(page))
-    return set(map(ord, html.unescape(re.sub(r"<[^>]*>", "", formulas)))) | ITALICS
+    radical = {RADICAL} if re.search(r"<m(sqrt|root)\b", formulas) else set()
+    return set(map(ord, html.unescape(re.sub(r"<[^>]*>", "", formulas)))) | ITALICS | radical
 
 
 def cut_font(app, exception):

@@ -100,6 +100,7 @@ def test_the_font_can_draw_every_formula():
     assert mathml.ITALICS <= TTFont(mathml.FONT).getBestCmap().keys()
     drawn = mathml.characters(["<p>z</p><math><mi>&eta;</mi><mo>&#8804;</mo></math>"])
     assert drawn == mathml.ITALICS | {0x3B7, 0x2264}
+    assert mathml.characters(["<math><msqrt><mi>d</mi></msqrt></math>"]) == mathml.ITALICS | {ord("d"), 0x221A}
 
 
 @pytest.mark.parametrize("term, text, found", [

@@ -47,9 +47,13 @@ AXE_RUN = """async (rules) => {
   return found.violations.flatMap((v) => v.nodes.map((n) => [v.id, n.target.join(' '), n.failureSummary || '']));
 }"""
 
-# Formulas that are left as source, or that could not be set.
-UNSET = """() => [...document.querySelectorAll('span.math, div.math')].filter((m) => !m.querySelector('math'))
-    .map((m) => m.textContent)"""
+# Formulas that are left as source, or that could not be set, and roots that lack their sign: no wider than their inside.
+UNSET = """() => {
+  const width = (element) => element.getBoundingClientRect().width;
+  const bare = (root) => width(root) && width(root) - [...root.children].reduce((sum, child) => sum + width(child), 0) < 2;
+  return [...[...document.querySelectorAll('span.math, div.math')].filter((m) => !m.querySelector('math')),
+          ...[...document.querySelectorAll('msqrt')].filter(bare)].map((m) => m.textContent);
+}"""
 
 # Boxes that scroll sideways and cannot be reached by keyboard.
 STUCK = """() => [...document.querySelectorAll('main *')].filter((e) => e.scrollWidth > e.clientWidth + 1
