@@ -441,7 +441,7 @@ records.say("From one epoch to forty the lead grows by a factor of {a:.1f}, the 
 audits = records.read("10-audit")["values"]
 signs_of = {net: found["findings"] for net, found in audits.items()}
 most = max(sign["share"] for found in signs_of.values() for sign in found.values())
-display(records.say("Does the audit of [chapter 07](07_honest_evaluation.ipynb) see it? On three of the networks, after one epoch, after forty and with ten further layers (first training each, {n} images, eps = 0.1), none of its {k} signs is flagged; the largest share of images is {most:.0%}. The audit compares attacks of many steps, which survive a few wrong signs, and it does not look at the signs themselves. So a quiet audit is no licence to judge by one step along the naive cross-entropy.",
+display(records.say("Does the audit of chapter 07 see it? On three of the networks, after one epoch, after forty and with ten further layers (first training each, {n} images, eps = 0.1), none of its {k} signs is flagged; the largest share of images is {most:.0%}. The audit compares attacks of many steps, which survive a few wrong signs, and it does not look at the signs themselves. So a quiet audit is no licence to judge by one step along the naive cross-entropy.",
                     n=" to ".join(str(pick(found["images"] for found in audits.values())) for pick in (min, max)), k=len(signs_of["1 epoch"]), most=most, holds=all(found["passed"] for found in audits.values())), records.quote("10-audit"))
 
 # %% [markdown]
