@@ -233,7 +233,7 @@ widgets.explore(one_filter, alt=say_filter, network=list(NETS), number=[1, 2, 3,
 # A whole network is not linear: it answers to a wave of small contrast otherwise than to a strong one. We can still measure it, with the logits as the output, and say the contrast.
 # :::
 
-# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Six maps of 28 or 32 frequencies a side. Above, the first layers of LeNet, the ResNet and CifarNet; below, the whole networks. The strongest answers lie in and around the centre in most of them."}, "figure": {"caption": "Transfer functions of the first layers (above) and of the whole networks (below) for waves of contrast 0.1, one training of each. Orange: strong answers, each map on its own scale. Frequency 0 is in the centre.", "name": "fig-transfer"}}
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Six maps of 28 or 32 frequencies a side. Above, the first layers of LeNet, the ResNet and CifarNet; below, the whole networks. The strongest answers lie in and around the centre in most of them."}, "figure": {"caption": "Transfer functions of the first layers (above) and of the whole networks (below) for waves of contrast 0.1, one training of each. Orange: strong answers, each map on its own scale. Frequency 0 is in the centre.", "name": "fig-transfer-function"}}
 whole = {name: spectral.transfer_function(net, shape, contrast=0.1, phases=3) for name, (net, shape) in NETS.items()}
 panels = plots.axes(6, height=3.6)
 maps = [*((f"{name}, first layer", first[name].pow(2).sum(0).sqrt()) for name in NETS), *((f"{name}, logits", whole[name]) for name in NETS)]

@@ -47,10 +47,11 @@ AXE_RUN = """async (rules) => {
   return found.violations.flatMap((v) => v.nodes.map((n) => [v.id, n.target.join(' '), n.failureSummary || '']));
 }"""
 
-# Formulas that are left as source, or that could not be set, and roots that lack their sign: no wider than their inside.
+# Formulas that are left as source, or that could not be set; roots without their sign: no wider than their inside.
 UNSET = """() => {
   const width = (element) => element.getBoundingClientRect().width;
-  const bare = (root) => width(root) && width(root) - [...root.children].reduce((sum, child) => sum + width(child), 0) < 2;
+  const inside = (root) => [...root.children].reduce((sum, child) => sum + width(child), 0);
+  const bare = (root) => width(root) > 0 && width(root) - inside(root) < 2;
   return [...[...document.querySelectorAll('span.math, div.math')].filter((m) => !m.querySelector('math')),
           ...[...document.querySelectorAll('msqrt')].filter(bare)].map((m) => m.textContent);
 }"""
