@@ -24,7 +24,7 @@ from advlens.models import LeNet
 
 SEED, SEEDS = 0, range(5)
 FEW, ALL = 10_000, 60_000  # training images: few enough to fit them all, and for thirty trainings on two cores; all
-EPOCHS, DEPTH_EPOCHS = (1, 3, 10, 20, 40), 10
+EPOCHS, FULL_EPOCHS, DEPTH_EPOCHS = (1, 3, 10, 20, 40), (1, 3, 10, 20), 10
 DEPTHS = (0, 2, 4, 6, 10, 20)
 LEARNING_RATE, BATCH = 1e-3, 128  # Adam's usual rate, constant, and no augmentation: the source tells neither
 adam = partial(torch.optim.Adam, fused=True)
@@ -62,7 +62,8 @@ def trained(extra: int, epochs: int, seed: int, images: int = FEW) -> nn.Module:
 
 def train(extra: int, seed: int, images: int = FEW) -> None:
     """One training, all of whose snapshots go to the cache; what was interrupted goes on."""
-    folder, kept = _folder(extra, seed, images), EPOCHS if (extra, images) == (0, FEW) else EPOCHS[:3]
+    folder = _folder(extra, seed, images)
+    kept = FULL_EPOCHS if images == ALL else EPOCHS if extra == 0 else EPOCHS[:3]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LeNet(extra=extra).to(memory_format=torch.channels_last)
@@ -145,13 +146,13 @@ def _distance(net: nn.Module, x: Tensor, y: Tensor) -> float:
 
 # --- tables -----------------------------------------------------------------------------
 
-SETTINGS = {"trained on": FEW, "images": CURVE_IMAGES, "strong images": STRONG_IMAGES, "strong eps": STRONG_EPS,
+SETTINGS = {"images": CURVE_IMAGES, "strong images": STRONG_IMAGES, "strong eps": STRONG_EPS,
             "eps": EPS, "depth epochs": DEPTH_EPOCHS, "learning rate": LEARNING_RATE, "batch": BATCH}
 
 
-def table(key: str) -> Callable[[list], dict]:
+def table(key: str, images: int = FEW) -> Callable[[list], dict]:
     """By epochs or layers, then by seed."""
-    return lambda results: SETTINGS | {"nets": nested(key, "seed")(results)}
+    return lambda results: SETTINGS | {"trained on": images, "nets": nested(key, "seed")(results)}
 
 
 # --- the strongest attack, and an audit ---------------------------------------------------
@@ -212,7 +213,8 @@ RECORDS = {
                       table("extra"), BOTH, SEED),
     "10-strongest": Grid(strongest, [{"net": net, "seed": seed} for seed in SEEDS for net in NAMED], table("net"), BOTH,
                          SEED),
-    "10-full": Grid(full, [{"epochs": count, "seed": SEED} for count in EPOCHS[:3]], table("epochs"), BOTH, SEED),
+    "10-full": Grid(full, [{"epochs": count, "seed": seed} for seed in SEEDS for count in reversed(FULL_EPOCHS)],
+                    table("epochs", ALL), BOTH, SEED),
     "10-audit": Grid(audited, [{"net": net} for net in ("1 epoch", "40 epochs", "10 layers")], nested("net"), BOTH,
                      SEED),
 }
