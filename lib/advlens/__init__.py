@@ -15,7 +15,7 @@ The map.  `from advlens import attacks, data, zoo` loads what it names; nothing 
     audit         signs of a masked gradient
     certify       interval bounds, certified accuracy, randomised smoothing
     defences      adversarial training, logit pairing, distillation, gradient penalties: objectives for training.fit;
-                  masking: false ones, built to be broken
+                  masking: false ones, built to be broken;  compression: JPEG of a random quality
     jpeg          the codec as a differentiable layer;  spectral  Fourier;  saliency  saliency, Grad-CAM
     hebbian       learning without labels
     kernels       Triton kernels, each beside its plain torch twin
