@@ -235,6 +235,16 @@ def test_radii():
     assert radii(5, 5)[2, 2] == 0 and radii(5, 5)[0, 0].item() == pytest.approx(math.hypot(2, 2))
 
 
+@pytest.mark.parametrize("side", [11, 13, 27, 28, 29, 32, 49])
+def test_whole_radii_of_square_images_are_exact(side):
+    """The wave (3, 4) has radius 5: it belongs above a limit of 5, like (0, 5) and (5, 0)."""
+    middle = side // 2
+    assert radii(side, side)[middle + 3, middle - 4] == radii(side, side)[middle, middle + 5] == 5
+    waves = sinusoids((1, side, side), torch.tensor([[3, 4], [4, -3], [0, 5], [5, 0]]), 0.3) - 0.5
+    torch.testing.assert_close(band(waves, 0, 5), torch.zeros_like(waves), rtol=0, atol=1e-12)
+    torch.testing.assert_close(band(waves, 5, math.inf), waves, rtol=0, atol=1e-12)
+
+
 # --- bad input -----------------------------------------------------------------------
 
 @pytest.mark.parametrize("contrast", [0, -0.1, 0.6, math.nan])

@@ -28,7 +28,8 @@ def frequencies(height: int, width: int) -> Tensor:
 
 def radii(height: int, width: int) -> Tensor:
     """How high each of `frequencies` is, whatever its direction, (H, W): in periods along the shorter side."""
-    return (frequencies(height, width) / torch.tensor([height, width])).norm(dim=2) * min(height, width)
+    scale = min(height, width) / torch.tensor([height, width])  # 1 on a square image, so whole radii stay whole
+    return (frequencies(height, width) * scale).norm(dim=2)
 
 
 def band(images: Tensor, low: float, high: float) -> Tensor:
