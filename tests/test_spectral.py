@@ -235,14 +235,19 @@ def test_radii():
     assert radii(5, 5)[2, 2] == 0 and radii(5, 5)[0, 0].item() == pytest.approx(math.hypot(2, 2))
 
 
-@pytest.mark.parametrize("side", [11, 13, 27, 28, 29, 32, 49])
-def test_whole_radii_of_square_images_are_exact(side):
-    """The wave (3, 4) has radius 5: it belongs above a limit of 5, like (0, 5) and (5, 0)."""
-    middle = side // 2
-    assert radii(side, side)[middle + 3, middle - 4] == radii(side, side)[middle, middle + 5] == 5
-    waves = sinusoids((1, side, side), torch.tensor([[3, 4], [4, -3], [0, 5], [5, 0]]), 0.3) - 0.5
-    torch.testing.assert_close(band(waves, 0, 5), torch.zeros_like(waves), rtol=0, atol=1e-12)
-    torch.testing.assert_close(band(waves, 5, math.inf), waves, rtol=0, atol=1e-12)
+def test_whole_radii_of_square_images_are_exact():
+    for side in range(3, 65):
+        exact = frequencies(side, side).double().norm(dim=2)
+        whole = exact == exact.round()
+        assert torch.equal(radii(side, side)[whole].double(), exact[whole]), side
+
+
+@pytest.mark.parametrize("side", [9, 28, 35, 41])
+def test_a_wave_on_the_limit_belongs_above_it(side):
+    waves = sinusoids((1, side, side), torch.tensor([[3, 4], [4, -3], [0, 4], [4, 0]]), 0.3) - 0.5
+    on, below = waves[:2], waves[2:]  # radius 5, and 4
+    torch.testing.assert_close(band(waves, 5, math.inf), torch.cat([on, below * 0]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(band(waves, 0, 5), torch.cat([on * 0, below]), rtol=0, atol=1e-12)
 
 
 # --- bad input -----------------------------------------------------------------------

@@ -28,7 +28,8 @@ def frequencies(height: int, width: int) -> Tensor:
 
 def radii(height: int, width: int) -> Tensor:
     """How high each of `frequencies` is, whatever its direction, (H, W): in periods along the shorter side."""
-    scale = min(height, width) / torch.tensor([height, width])  # 1 on a square image, so whole radii stay whole
+    sides = torch.tensor([height, width])
+    scale = sides.min() / sides  # exactly 1 on a square image, so whole radii stay whole
     return (frequencies(height, width) * scale).norm(dim=2)
 
 
