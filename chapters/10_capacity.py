@@ -44,6 +44,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown
 
 from advlens import layers
+from advlens.attacks.losses import margin
 
 aged, deep = (records.read(f"10-{name}")["values"] for name in ("epochs", "depths"))
 source = records.read("10-epochs")["provenance"]["source"]
@@ -85,17 +86,17 @@ widgets.explore(draw_age, alt=say_age, epochs=EPOCHS,
 # %% [markdown]
 # :::{admonition} At a glance
 # :class: glance
-# - **You will be able to** train a network past the point where it knows its images by heart; say why the curve above rises; tell a robust network from one that is only sure of itself; and see why some deep networks do not learn at all.
+# - **You will be able to** train a network past the point where it knows its images by heart; say why the curve above rises; tell a robust network from one that is only sure of itself; and follow a signal through many layers.
 # - **Time** 45 minutes of reading and playing.
 # - **Threat model** {term}`white box`, untargeted, $\ell_\infty$ norm.
-# - **Source** {cite}`unam2021`, section 3.4. What may hide a gradient was the subject of [chapter 07](07_honest_evaluation.ipynb).
+# - **Source** {cite}`unam2021`, section 3.4. What may hide a gradient, and the *strongest attack* of these pages, are the subject of [chapter 07](07_honest_evaluation.ipynb).
 # :::
 #
 # ## Two ways to have too much
 #
-# The {term}`capacity` of a network is what it can fit. There are two ways to have more of it than the task needs. A network can be trained for too long: it gets ever better on its training images and no better on new ones, which is {term}`overfitting`. Or it can have too many parameters, so many that it could store its training images one by one: {term}`overparameterisation`.
+# The {term}`capacity` of a network is what it can fit. There are two ways to have more of it than the task needs. A network can be trained for so long that it fits its training images better than new ones, which is {term}`overfitting`. Or it can have too many parameters, so many that it could store its training images one by one: {term}`overparameterisation`.
 #
-# {cite}`unam2021` ask whether either of them makes a network easier to fool. For the first they train LeNet for five numbers of epochs. For the second they put further dense layers, of 256 units each, in front of the last one. Counting their numbers is one line each:
+# {cite}`unam2021` ask whether either of them makes a network easier to fool. For the first they train LeNet for five numbers of epochs. For the second they put further dense layers, of 256 units each, in front of the last one. Counting the parameters is one line each:
 
 # %% tags=["nbval-check-output"]
 for extra in (0, 2, 4, 6, 10, 11, 20):
@@ -103,7 +104,7 @@ for extra in (0, 2, 4, 6, 10, 11, 20):
     print(f"LeNet + {extra:2} layers: {numbers:>9,} parameters")
 
 # %% [markdown]
-# The first new layer takes $84 \cdot 256 + 256$ numbers, each further one $256 \cdot 256 + 256 = 65{,}792$. (The source's table 1 prints 743,106 for ten layers; that is the number for eleven.)
+# The first new layer takes $84 \cdot 256 + 256$ numbers, each further one $256 \cdot 256 + 256 = 65{,}792$, and the last layer, which now reads 256 numbers instead of 84, takes 1,720 more. (The source's table 1 prints 743,106 for ten layers; that is the number for eleven.)
 #
 # Our trainings are these. The source tells neither the numbers of epochs nor the optimiser, so we choose: 1, 3, 10, 20 and 40 epochs, Adam at its usual rate, batches of 128, no moved or mirrored copies of the images, and 10 epochs for the deeper networks. And we train on the first ten thousand images of MNIST instead of all sixty thousand, which makes overfitting easy and thirty trainings affordable. Each network was trained five times, from five {term}`seeds <seed>`; the networks after 1, 3, 10 and 20 epochs are earlier states of those after 40.
 
@@ -141,7 +142,7 @@ records.say("After one epoch the networks get {a:.1%} of the training and {b:.1%
 
 # %% [markdown]
 # :::{container} covered
-# ### Why twenty layers learn nothing
+# ### What reaches the last layer
 #
 # Let us look at such a network before its first step of training. Send test images through it and ask of each dense layer: by how much do its outputs differ from one image to the next? If they do not differ, neither does anything behind them, and no gradient can tell the images apart.
 # :::
@@ -181,14 +182,14 @@ plots.finish(ax, mnist.source)
 # %% tags=["remove-input", "covered"]
 first, he = kept.values()
 records.say("With PyTorch's usual first weights each layer passes on about {ratio:.0%} of the differences that reach it. After ten layers one part in {ten:,.0f} is left, and at the end the outputs differ by less than a ten-millionth from image to image: to the network all images are the same. "
-            "With the first weights of {{cite}}`he2015`, which are larger, {he:.0%} of the differences reach the last layer. This says why the start is hard. Whether larger first weights alone would make these networks learn we did not test.",
+            "With the first weights of {{cite}}`he2015`, which are larger, {he:.0%} of the differences reach the last layer. This fits with networks that cannot start to learn; it does not prove that the first weights are the reason, since we trained none from larger ones.",
             ratio=(first[7] / first[0]) ** (1 / 7), ten=first[0] / first[9], he=he[-1] / he[0],
             holds=first[-1] < 1e-7 and he[-1] > 0.1 * he[0] and (first[7] / first[0]) ** (1 / 7) < 0.6)
 
 # %% [markdown]
 # ## As it was reported
 #
-# Now the experiment of the source: FGSM along the cross-entropy, as it is usually written, at several budgets. On the left the curves of the opening in one picture. On the right the deeper networks. Those that learnt nothing are left out: a network that is right by chance cannot be attacked.
+# Now the source's kind of experiment, with our trainings: FGSM along the cross-entropy, as it is usually written, at several budgets. On the left the curves of the opening in one picture. On the right the deeper networks. Those that learnt nothing are left out: a network with one answer for all images has nothing that an attack could take.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of accuracy against eps under FGSM. Left, one group of lines for each number of epochs: at large eps the groups lie in the order of the epochs, the longest training on top. Right, one group for each number of further layers."}, "figure": {"caption": "FGSM along the cross-entropy: accuracy against eps. Thick: mean of five trainings; thin: each of them. Left: LeNet by epochs. Right: by further layers, after ten epochs.", "name": "fig-10-reported"}}
 def draw_curves(ax, nets, form, unit):
@@ -211,15 +212,15 @@ plots.finish(panels, source)
 # %% tags=["remove-input"]
 rises = {eps: sum(fgsm(last, "naive", eps) > fgsm(first, "naive", eps) for first, last in zip(by_epochs[1], by_epochs[40])) for eps in EPS}
 naive = {count: mean(fgsm(net, "naive", 0.2) for net in nets) for count, nets in by_epochs.items()}
-records.say("From one epoch to forty the accuracy under FGSM rises at every eps that we tried, in each of the {n} trainings. At eps = 0.2 it grows from {a:.0%} to {b:.0%} (means; {images} test images). So the curves do rise. **Is the network safer, then?**",
+records.say("From one epoch to forty the accuracy under FGSM rises at every eps that we tried, in each of the {n} trainings. At eps = 0.2 it grows from {a:.0%} to {b:.0%} (means; {images} test images). So from one end to the other the curves do rise. **Is the network safer, then?**",
             n=TRAININGS, a=naive[1], b=naive[40], images=aged["images"], holds=min(rises.values()) == TRAININGS)
 
 # %% [markdown]
 # ## The same step, with more digits
 #
-# FGSM takes the sign of a gradient. Written for the logits $z$ and the confidences $p = \operatorname{softmax}(z)$, the gradient of the cross-entropy is $p_k$ for each class $k$ other than the label $y$, and $p_y - 1$ for the label. Numbers just below 1 lie $6 \cdot 10^{-8}$ apart in `float32`, the usual numbers of 32 bits. So when the logit of the label leads by about 17, $p_y$ is rounded to 1, and the most important term of the gradient is gone. With 64 bits, `float64`, this happens at a lead of about 37. [Chapter 07](07_honest_evaluation.ipynb) has the details.
+# FGSM takes the sign of a gradient. Written for the logits $z$ and the confidences $p = \operatorname{softmax}(z)$, the gradient of the cross-entropy in $z$ is $p_k$ for each class $k$ other than the label $y$, and $p_y - 1$ for the label. Numbers just below 1 lie $6 \cdot 10^{-8}$ apart in `float32`, the usual numbers of 32 bits. So when the logit of the label leads by about 17, $p_y$ is rounded to 1, and the most important term of the gradient is gone. With 64 bits, `float64`, this happens at a lead of about 37. [Chapter 07](07_honest_evaluation.ipynb) has the details.
 #
-# Does LeNet lead by so much? Training with the cross-entropy never ends: when every training image is right, the loss still falls if all logits grow. Let us look at what that does, with FGSM as one writes it in four lines.
+# Does LeNet lead by so much? Training with the cross-entropy never ends: when every training image is right, the loss still falls if all logits grow. Let us look at what that does, with FGSM as one writes it in four lines, first on the LeNet of the other chapters.
 
 # %%
 def step(model, x, y, eps):
@@ -237,8 +238,8 @@ in_float64 = step(copy.deepcopy(lenet).double(), x.double(), y, eps=0.2).float()
 # %% tags=["remove-input"]
 book = attacks.fgsm(lenet, x, y, eps=0.2)  # along the log-odds, in float32
 same = lambda images: int((torch.isclose(images, book, atol=1e-5).flatten(1).float().mean(1) > 0.99).sum())
-records.say("The library's FGSM follows the log-odds instead, which need no subtraction from one. On {a} of {n} images the four lines in float64 take its step (in all but one pixel of a hundred); in float32 on {b}.",
-            a=same(in_float64), b=same(in_float32), n=len(y), holds=same(in_float64) > same(in_float32))
+records.say("The library's FGSM follows the log-odds against the label instead, $\\log\\sum_{{k\\ne y}} e^{{z_k}} - z_y$, which need no subtraction from one. On {a} of {n} images the four lines in float64 move more than {most:.0%} of the pixels as it does; in float32 on {b}.",
+            a=same(in_float64), b=same(in_float32), n=len(y), most=0.99, holds=same(in_float64) > same(in_float32))
 
 # %% [markdown]
 # There is a way to make a network surer of itself without any training: multiply its logits by a number. No answer changes, and neither does the distance of any image from the boundary.
@@ -261,8 +262,7 @@ for factor in FACTORS:
     forms = {"cross-entropy, float32": lambda eps: step(net, x, y, eps), "cross-entropy, float64": lambda eps: step(double, x.double(), y, eps).float(),
              "log-odds, float32": lambda eps: attacks.fgsm(net, x, y, eps=eps) if eps else x}
     sure[factor] = {name: [evaluation.accuracy(net, form(eps), y).value for eps in BUDGETS] for name, form in forms.items()}
-lead = evaluation.logits(lenet, x).topk(2).values
-lead = (lead[:, 0] - lead[:, 1]).median().item()
+lead = -margin(evaluation.logits(lenet, x), y).median().item()
 
 
 def draw_sure(factor):
@@ -309,23 +309,23 @@ lost = max(net["zero"] for nets in by_epochs.values() for net in nets)
 exact = {count: mean(fgsm(net, "64 bits", 0.2) for net in nets) for count, nets in by_epochs.items()}
 scaled = {count: mean(fgsm(net, "rescaled", 0.2) for net in nets) for count, nets in by_epochs.items()}
 apart = max(abs(fgsm(net, "64 bits", eps) - fgsm(net, "log-odds", eps)) for nets in by_epochs.values() for net in nets for eps in EPS)
-records.say("Means of {n} trainings, {images} images, the accuracies at eps = 0.2, with FGSM in float32 and in float64. *Lead*: median of the label's logit minus the next one. *Wrong signs*: share of the images on which more than a tenth of the gradient's signs differ in float32 from those of the log-odds in float64. "
-            "After one epoch the lead is {a:.1f}, and wrong signs are met on {few:.0%} of the images; after forty it is {b:.1f}, and they are met on {c:.0%}. The gradient is exactly zero on none of them: wrong signs suffice. "
-            "In float64 forty epochs leave {d:.0%} instead of {e:.0%}; that and the log-odds in float32 differ by {f:.1%} at most. So the other {g:.0f} percentage points are rounding errors of the attack. Another way to take them away is to divide the logits by the lead before the attack, one number for each network: then float32 leaves {h:.0%} after ten epochs and {i:.0%} after forty. (That changes the loss as well, so its numbers are others than those of float64.)",
-            n=TRAININGS, images=aged["images"], a=mean(net["gap"] for net in by_epochs[1]), b=mean(net["gap"] for net in by_epochs[40]), few=signs[1], c=signs[40], d=exact[40], e=naive[40], f=apart, g=100 * (naive[40] - exact[40]), h=scaled[10], i=scaled[40],
+records.say("Means of {n} trainings, {images} images, the accuracies at eps = 0.2, with FGSM in float32 and in float64. *Lead*: median of the label's logit minus the largest other one. *Wrong signs*: share of the images classified right on which more than a tenth of the gradient's signs differ in float32 from those of the log-odds in float64. "
+            "After one epoch the lead is {a:.1f}, and wrong signs are met on {few:.0%} of these images; after forty it is {b:.1f}, and they are met on {c:.0%}. The gradient is exactly zero on none of them: wrong signs suffice. "
+            "In float64 forty epochs leave {d:.1%} instead of {e:.1%}; that and the log-odds in float32 differ by {f:.1f} percentage points at most. So the other {g:.1f} points are rounding errors of the attack. Another control is to divide the logits by the lead before the attack, one number for each network: then float32 leaves {h:.0%} after ten epochs and {i:.0%} after forty. (That changes the loss as well, so its numbers are others than those of float64.)",
+            n=TRAININGS, images=aged["images"], a=mean(net["gap"] for net in by_epochs[1]), b=mean(net["gap"] for net in by_epochs[40]), few=signs[1], c=signs[40], d=exact[40], e=naive[40], f=100 * apart, g=100 * (naive[40] - exact[40]), h=scaled[10], i=scaled[40],
             holds=signs[40] > signs[1] and all(fgsm(net, "64 bits", 0.2) < fgsm(net, "naive", 0.2) for net in by_epochs[40]) and apart < 0.02 and lost == 0 and scaled[40] < scaled[10])
 
 # %% [markdown]
 # ## One step, and many
 
 # %% tags=["remove-input", "covered"]
-records.say("Rounding explains the late rise. Without it, in float64, the accuracy at eps = 0.2 goes {values}, after {counts} epochs: it still grows at first. Perhaps that part is real. Or perhaps one step along the gradient at the image is a poor guess of the way to the boundary. Many small steps can tell. From here on they follow the log-odds.",
+records.say("In these networks rounding explains the late rise; in others that has to be measured anew, as you will in the exercises. Without it, in float64, the accuracy at eps = 0.2 goes {values}, after {counts} epochs: it still grows at first. Perhaps that part is real. Or perhaps one step along the gradient at the image is a poor guess of the way to the boundary. Many small steps can tell. From here on they follow the log-odds.",
             values=", ".join(f"{exact[count]:.0%}" for count in EPOCHS), counts=", ".join(map(str, EPOCHS)), holds=exact[10] > exact[1] and exact[40] < exact[10] + 0.02)
 
 # %% tags=["remove-input"]
 widgets.predict(
     "PGD with forty steps, eps = 0.2. Under FGSM the network after forty epochs kept far more than the one after one epoch. Under PGD?",
-    {"It still keeps clearly more": "The step was small, and so is what it found. Forty steps find what one step missed, on this network too.",
+    {"It still keeps clearly more": "Both attacks have the same budget, but forty steps can turn where one goes straight on, on this network too.",
      "Next to nothing is left of either": "What FGSM left standing at this budget stood because one step, and a rounded one, was not enough.",
      "It keeps clearly less: overfitting has made it worse": "There is hardly anything left that could be less."},
     answer="Next to nothing is left of either")
@@ -377,7 +377,7 @@ display(records.say("At eps = 0.2 PGD leaves {a:.1%} after one epoch and {b:.1%}
 # %% tags=["remove-input", "covered"]
 late = [(mean(pgd([a], 0.15)), mean(pgd([b], 0.15))) for a, b in zip(by_epochs[10], by_epochs[40])]
 records.say("Overfitting comes after that. From ten epochs to forty the test accuracy changes by {test:+.1f} percentage points, the accuracy under FGSM at eps = 0.2 by {naive:+.0f} in float32 and by {exact:+.0f} in float64. PGD at eps = 0.15 leaves {a:.0%} and then {b:.0%}, less in {fewer} of {n} trainings. "
-            "The strongest attack at eps = 0.1 leaves in the five trainings, from ten epochs to forty, {each} percentage points.",
+            "What the strongest attack leaves at eps = 0.1 changes, in the {n} trainings, by {each} percentage points.",
             test=100 * (part(by_epochs[40], "test") - part(by_epochs[10], "test")), naive=100 * (naive[40] - naive[10]), exact=100 * (exact[40] - exact[10]), a=mean(a for a, _ in late), b=mean(b for _, b in late),
             fewer=sum(b < a for a, b in late), n=TRAININGS, each=", ".join(f"{100 * value:+.0f}" for value in later),
             holds=sum(b < a for a, b in late) > TRAININGS / 2 and naive[40] - naive[10] > exact[40] - exact[10])
@@ -385,7 +385,7 @@ records.say("Overfitting comes after that. From ten epochs to forty the test acc
 # %% [markdown]
 # ## More layers
 #
-# The same for the deeper networks.
+# The same for the deeper networks, and the distance to the nearest adversarial example that DDN of [chapter 05](05_least_effort.ipynb) finds.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels of accuracy against the number of further layers, at three budgets, under FGSM in float32, FGSM in float64 and PGD."}, "figure": {"caption": "By further layers, after ten epochs: the same attacks on the same images. Networks that learnt nothing are left out.", "name": "fig-10-layers"}}
 panels = plots.axes(3, height=3.6, sharey=True)
@@ -399,16 +399,16 @@ bare, tall = by_layers[0], learnt[6]
 fewer = lambda value: sum(value(b) < value(a) for a, b in zip(bare, tall))
 one_step, walk, far_off = (lambda net: fgsm(net, "naive", 0.2)), (lambda net: mean(pgd([net], 0.1))), (lambda net: net["distance"])
 rounding = max(abs(fgsm(net, "naive", 0.2) - fgsm(net, "64 bits", 0.2)) for net in tall)
-records.say("Six further layers against none, means of {n} trainings: FGSM at eps = 0.2 leaves {a:.0%} against {b:.0%}, more in {more} of {n} trainings and less in {less}. A rise that goes beyond the chance of a training we do not see. Rounding plays no part here: after ten epochs float32 and float64 differ by {round:.1%} at most, and the lead is no larger than without the layers (the table above). "
-            "What we do see is the opposite of protection. PGD at eps = 0.1 leaves {c:.0%} against {d:.0%}, less in {e} of {n} trainings, and the median distance that DDN finds is {f:.2f} against {g:.2f}, less in {h} of {n}.",
-            n=TRAININGS, a=mean(map(one_step, tall)), b=mean(map(one_step, bare)), more=sum(one_step(b) > one_step(a) for a, b in zip(bare, tall)), less=fewer(one_step), round=rounding,
+records.say("Six further layers against none, means of {n} trainings: FGSM at eps = 0.2 leaves {a:.0%} against {b:.0%}, more in {more} of {n} trainings and less in {less}. A rise that goes beyond the chance of a training we do not see. Rounding plays no part here: float32 and float64 differ by {round:.1f} percentage points at most, and the lead is no larger than without the layers (the table above). "
+            "PGD at eps = 0.1 leaves {c:.0%} against {d:.0%}, less in {e} of {n} trainings, and the median distance that DDN finds is {f:.2f} against {g:.2f}, less in {h} of {n}.",
+            n=TRAININGS, a=mean(map(one_step, tall)), b=mean(map(one_step, bare)), more=sum(one_step(b) > one_step(a) for a, b in zip(bare, tall)), less=fewer(one_step), round=100 * rounding,
             c=mean(map(walk, tall)), d=mean(map(walk, bare)), e=fewer(walk), f=mean(map(far_off, tall)), g=mean(map(far_off, bare)), h=fewer(far_off),
             holds=0 < fewer(one_step) < TRAININGS and rounding < 0.03 and fewer(walk) > TRAININGS / 2 and fewer(far_off) > TRAININGS / 2 and mean(net["gap"] for net in tall) <= mean(net["gap"] for net in bare))
 
 # %% tags=["remove-input"]
 pairs = list(zip(worst["10 epochs"], worst["10 layers"]))
-records.say("With ten further layers the strongest attack at eps = 0.1 leaves {b:.0%}, against {c:.0%} without them, less in {less} of {n} trainings. The test accuracy is {d:.1%} against {e:.1%}.",
-            b=mean(worst["10 layers"]), c=mean(worst["10 epochs"]), less=sum(b < a for a, b in pairs), n=TRAININGS, d=part(learnt[10], "test"), e=part(bare, "test"), holds=part(learnt[10], "test") < part(bare, "test") and sum(b < a for a, b in pairs) > TRAININGS / 2)
+records.say("With ten further layers the strongest attack at eps = 0.1 leaves {b:.0%}, against {c:.0%} without them, less in {less} of {n} trainings. But these networks have also learnt less in their ten epochs: {d:.1%} of the test and {f:.1%} of the training images, against {e:.1%} and {g:.1%}. How they would do when fitted equally well we did not measure.",
+            b=mean(worst["10 layers"]), c=mean(worst["10 epochs"]), less=sum(b < a for a, b in pairs), n=TRAININGS, d=part(learnt[10], "test"), e=part(bare, "test"), f=part(learnt[10], "train"), g=part(bare, "train"), holds=part(learnt[10], "train") < part(bare, "train") and part(learnt[10], "test") < part(bare, "test") and sum(b < a for a, b in pairs) > TRAININGS / 2)
 
 # %% [markdown]
 # ## Surer, and no farther away
@@ -433,36 +433,37 @@ plots.finish(panels, source)
 lead = {count: mean(net["gap"] for net in nets) for count, nets in by_epochs.items()}
 distance = {count: mean(net["distance"] for net in nets) for count, nets in by_epochs.items()}
 shift = [b["distance"] - a["distance"] for a, b in zip(by_epochs[1], by_epochs[40])]
-records.say("From one epoch to forty the lead grows by a factor of {a:.1f}, the distance by a factor of {b:.2f} (from {c:.2f} to {d:.2f}, and {e:.2f} after ten; in the {n} trainings the change from one to forty is {each}). Most of what the training added is certainty.",
+records.say("From one epoch to forty the lead grows by a factor of {a:.1f}, the distance by a factor of {b:.2f} (from {c:.2f} to {d:.2f}, and {e:.2f} after ten; in the {n} trainings the change from one to forty is {each}). The later networks are surer, and their images lie no farther from the boundary in the mean.",
             a=lead[40] / lead[1], b=distance[40] / distance[1], c=distance[1], d=distance[40], e=distance[10], n=TRAININGS, each=", ".join(f"{value:+.2f}" for value in shift),
-            holds=lead[40] / lead[1] > 3 * distance[40] / distance[1])
+            holds=lead[40] / lead[1] > 3 and distance[40] <= distance[1])
 
 # %% tags=["remove-input"]
 audits = records.read("10-audit")["values"]
 signs_of = {net: found["findings"] for net, found in audits.items()}
 most = max(sign["share"] for found in signs_of.values() for sign in found.values())
-display(records.say("Does the audit of chapter 07 see it? On three of the networks, after one epoch, after forty and with ten further layers (first training each, {n} images, eps = 0.1), none of its {k} signs is flagged; the largest share of images is {most:.0%}. The audit compares attacks of many steps, which survive a few wrong signs, and it does not look at the signs themselves. So a quiet audit is no licence to judge by one step along the naive cross-entropy.",
-                    n=" to ".join(str(pick(found["images"] for found in audits.values())) for pick in (min, max)), k=len(signs_of["1 epoch"]), most=most, holds=all(found["passed"] for found in audits.values())), records.quote("10-audit"))
+display(records.say("Does the audit of chapter 07 see it? On three of the networks, after one epoch, after forty and with ten further layers (first training each, {n} images, eps = 0.1), none of its {k} signs is flagged; none is met on more than {most:.0%} of the images. The audit does not count wrong signs, and attacks of many steps survive them here: after forty epochs PGD at eps = 0.1 leaves {walk:.0%} along the naive cross-entropy in float32 and {odds:.0%} along the log-odds (means of {t} trainings). So a quiet audit is no licence to judge by one step along the naive cross-entropy.",
+                    n=" to ".join(str(pick(found["images"] for found in audits.values())) for pick in (min, max)), k=len(signs_of["1 epoch"]), most=most, walk=mean(net["naive pgd"] for net in by_epochs[40]), odds=mean(pgd(by_epochs[40], STRONG)), t=TRAININGS,
+                    holds=all(found["passed"] for found in audits.values()) and abs(mean(net["naive pgd"] for net in by_epochs[40]) - mean(pgd(by_epochs[40], STRONG))) < 0.05), records.quote("10-audit"))
 
 # %% [markdown]
-# ## What is known since
+# ## What else is known
 #
 # More capacity can help a network that *must* be robust. {cite:t}`madry2018` train against PGD and need larger networks for it than for clean images; they also see that capacity alone (wider layers, there) raises the accuracy of plainly trained networks under *one-step* attacks, which our further layers did not. {cite:t}`schmidt2018` show for a simple model that robust generalisation can need far more training images than plain generalisation. For clean accuracy, more parameters can lower the test error again after it has risen (*double descent*: {cite:t}`belkin2019`), and so can more epochs {cite}`nakkiran2020`. But {cite:t}`rice2020` find that training against an attack overfits: the robust test error grows while the training goes on, and stopping early helps. That logits keep growing when all training images are right has been proved for linear classifiers {cite}`soudry2018`.
 #
 # ## The claims
 
 # %% tags=["remove-input"]
-whole = {int(count): nets["0"] for count, nets in records.read("10-full")["values"]["nets"].items()}
+whole = {int(count): list(nets.values()) for count, nets in records.read("10-full")["values"]["nets"].items()}
 means = {eps: [mean(fgsm(net, "naive", eps) for net in nets) for nets in by_epochs.values()] for eps in EPS}
 steady = [eps for eps, curve in means.items() if curve == sorted(curve)]
-falls = [eps for eps in EPS if fgsm(whole[10], "naive", eps) < fgsm(whole[1], "naive", eps)]
+falls = [eps for eps in EPS if mean(fgsm(net, "naive", eps) for net in whole[10]) < mean(fgsm(net, "naive", eps) for net in whole[1])]
 listed = lambda found: ", ".join(f"{eps:g}" for eps in found) or "none"
 records.verdict("The more epochs, the higher the accuracy under FGSM at each eps.", source="unam2021", where="section 3.4, figure 19a",
                 reported="With the number of epochs the accuracy rises at every eps.",
                 measured=f"Trained on {aged['trained on']:,} images, mean of {TRAININGS} trainings: higher after 40 epochs than after 1 at every eps tried ({listed(EPS)}), but rising from each number of epochs to the next only at: {listed(steady)}. "
-                         f"One training on all {60000:,} images, from 1 epoch to 10: it falls at eps = {listed(falls)} and rises at the others.",
-                verdict="differs",
-                why="The rise is there between the ends, not from step to step, and not at every eps when all images are used. The source's numbers of epochs, optimiser and number of images are not written down; under others the curves may rise as it says.")
+                         f"Number of trainings on all {60000:,} images: {len(whole[1])}; from 1 epoch to 10 the accuracy falls at eps = {listed(falls)} and not at the others.",
+                verdict="not tested here",
+                why="Most networks here saw a sixth of the source's training images, and a statement about networks needs five trainings on all of them. The numbers of epochs and the optimiser are not written down in the source. A test would use those.")
 
 # %% tags=["remove-input"]
 ladder = {eps: [mean(fgsm(net, "naive", eps) for net in nets) for nets in learnt.values()] for eps in EPS}
@@ -473,25 +474,22 @@ records.verdict("In general, more layers raise the accuracy under FGSM.", source
                 measured=f"After ten epochs, mean of {TRAININGS} trainings, for {', '.join(map(str, learnt))} further layers: "
                          + "; ".join(f"eps = {eps:g}: " + ", ".join(f"{value:.0%}" for value in ladder[eps]) for eps in (0.05, 0.1, 0.2, 0.3))
                          + f". All deeper networks lie above LeNet at eps = {listed(above)}, all below at eps = {listed(below)}. With twenty layers no network learnt anything.",
-                verdict="not confirmed",
-                why="The curves lie close together, above LeNet at some budgets and below it at others, and the order changes from training to training. Optimiser, first weights, epochs and number of images are not written down in the source; with others the curves may rise, and twenty layers may learn.")
+                verdict="not tested here",
+                why="These networks saw a sixth of the training images, and the source writes down neither optimiser, first weights nor epochs. With this recipe the curves lie close together, above LeNet at some budgets and below it at others, and twenty layers learn nothing. A test would train on all images until every depth fits them equally well.")
 
 # %% tags=["remove-input"]
 records.verdict("Overfitting and overparameterisation make a network more robust.", source="unam2021", where="section 3.4",
                 reported="In general, overfitting and overparameterisation make the network more robust to adversarial attacks.",
                 measured=f"From ten epochs to forty, mean of {TRAININGS} trainings: strongest attack at eps = 0.1 {near[10]:.0%} and {near[40]:.0%}, PGD at eps = 0.15 {mean(pgd(by_epochs[10], 0.15)):.0%} and {mean(pgd(by_epochs[40], 0.15)):.0%}, distance {distance[10]:.2f} and {distance[40]:.2f}. "
                          f"After ten epochs, without and with ten further layers: strongest attack {mean(worst['10 epochs']):.0%} and {mean(worst['10 layers']):.0%}; without and with six: distance {mean(map(far_off, bare)):.2f} and {mean(map(far_off, tall)):.2f}.",
-                verdict="not confirmed",
-                why="What rises under FGSM after the tenth epoch is rounding of the naive gradient. Stronger attacks, which do not depend on it, leave less after forty epochs than after ten, and less with more layers. From one epoch to ten the networks do become more robust, but then they are still learning.")
+                verdict="not tested here",
+                why="With a sixth of the source's training images this is not its experiment; a test would repeat these measurements on all of them. In the networks here, what rises under FGSM after the tenth epoch is rounding of the naive gradient. Stronger attacks, which do not depend on it, leave less after forty epochs than after ten, and less with more layers. From one epoch to ten they do become more robust, but then they are still learning.")
 
 # %% tags=["remove-input"]
 records.claims([
     {"claim": "Overfitting and overparameterisation have been suggested as properties that make a network susceptible to adversarial attacks.",
      "source": "unam2021", "where": "section 3.4", "reported": "a hypothesis from medical images; no results that support it were found",
-     "measured": "digits, one family of networks", "verdict": "not tested here"},
-    {"claim": "LeNet with 0, 2, 4, 6, 10 and 20 further layers of 256 has 61,706, 150,978, 282,562, 414,146, 743,106 and 1,335,234 parameters.",
-     "source": "unam2021", "where": "section 3.4, table 1", "reported": "as stated",
-     "measured": f"the same for five of the six; with 10 layers {zoo.count(models.LeNet(extra=10))['total']:,}, and 743,106 belongs to 11", "verdict": "differs"},
+     "measured": "digits, one family of networks; a test would take medical images and the networks made for them", "verdict": "not tested here"},
 ])
 
 # %% [markdown]
