@@ -201,8 +201,8 @@ display(widgets.explore(blocks, alt=say_blocks, quality=BLOCKED,
 # %% [markdown]
 # Which waves go, and which stay? The fast ones go first. An attack puts a small change of either sign on every pixel, and much of that is fast. So one would hope that the attack goes and the digit stays.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows, a digit and a photograph: untouched, then saved at four falling qualities. The digit grows grey ripples around its strokes. The photograph falls into coarse squares and loses its colours. Below each stands its size in bytes."}, "figure": {"caption": "A digit and a photograph at falling quality, with the size of the file. As it is: one byte for each number. The headers of a JPEG file alone take several hundred bytes.", "name": "fig-qualities"}}
-SHOWN = (90, 50, 10, 1)
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows, a digit and a photograph: untouched, then saved at five falling qualities. The digit grows grey ripples around its strokes. The photograph falls into coarse squares and loses its colours. Below each stands its size in bytes."}, "figure": {"caption": "A digit and a photograph at falling quality, with the size of the file. As it is: one byte for each number. The headers of a JPEG file alone take several hundred bytes.", "name": "fig-qualities"}}
+SHOWN = (90, 50, 20, 10, 1)
 
 
 def size(image, quality):
@@ -212,7 +212,7 @@ def size(image, quality):
 
 
 pair = [five, photo]
-plots.grid([[plots.image(one[0], f"{one.numel():,} bytes")] + [plots.image(jpeg.compress(one, quality)[0], f"{size(one[0], quality)} bytes") for quality in SHOWN] for one in pair],
+plots.grid([[plots.image(one[0], f"{one.numel():,} bytes")] + [plots.image(jpeg.compress(one, quality)[0], f"{size(one[0], quality):,} bytes") for quality in SHOWN] for one in pair],
            heads=["as it is", *(f"quality {quality}" for quality in SHOWN)], source=f"{mnist.source}; {photos.source}")
 
 # %% [markdown]
@@ -263,13 +263,13 @@ given = [(mean(at("lenet", "5", j)) - mean(at("lenet", "none", j))) / (mean(at("
 display(records.say("**What we see.** {n} test images, five trainings of LeNet (means). At eps = 0.1 FGSM leaves {none:.0%} without JPEG, {mild:.0%} behind quality {a}, {low:.0%} behind quality {b}; at eps = 0.2 {none2:.0%} and {low2:.0%} behind quality {b}. "
                     "Clean digits hardly suffer: {clean:.1%} without JPEG, {cleanlow:.1%} behind quality {b}. Each of the five LeNets gains: behind quality {b} at eps = 0.1 by {least:.0f} to {most:.0f} percentage points. "
                     "Of what FGSM took, quality {b} gives back {small:.0%} at eps = 0.05 and {great:.0%} at eps = 0.2. {{cite:t}}`dziugaite2016`, with large photographs, also saw JPEG undo much of small perturbations and less of larger ones. "
-                    "It does not go on like this to the bottom: one LeNet keeps {deep5:.0%} of the first {few} test images behind quality {b}, and {deep1:.0%} behind quality {c}.",
+                    "Does it go on like this to the bottom? One LeNet keeps {deep5:.0%} of the first {few} test images behind quality {b}, and {deep1:.0%} behind quality {c}.",
                     n=curves["images"], none=mean(at("lenet", "none", i)), mild=mean(at("lenet", "75", i)), low=mean(at("lenet", "5", i)), a=75, b=5, c=1,
                     none2=mean(at("lenet", "none", 4)), low2=mean(at("lenet", "5", 4)), clean=mean(at("lenet", "none", 0)), cleanlow=mean(at("lenet", "5", 0)),
                     least=100 * min(gains), most=100 * max(gains), small=given[0], great=given[3],
                     few=len(few), deep5=deep[5], deep1=deep[1],
                     holds=rises and min(gains) > 0 and given == sorted(given, reverse=True) and 0.27 < 1 - mean(at("lenet", "none", i)) < 0.4
-                          and (mnist.name != "mnist" or deep[1] < deep[5]) and mean(at("lenet", "none", 0)) - mean(at("lenet", "5", 0)) < 0.01), records.quote("08-curves"))
+                          and mean(at("lenet", "none", 0)) - mean(at("lenet", "5", 0)) < 0.01), records.quote("08-curves"))
 
 # %% tags=["remove-input", "covered"]
 records.verdict(
@@ -278,7 +278,7 @@ records.verdict(
     measured="five LeNets, {n} images, means: at eps = 0.1 {steps} for no JPEG and qualities 90, 75, 50, 20, 10, 5; ".format(n=curves["images"], steps=", ".join(f"{mean(at('lenet', quality, i)):.1%}" for quality in QUALITIES))
              + "at eps = 0.2 " + ", ".join(f"{mean(at('lenet', quality, 4)):.1%}" for quality in QUALITIES),
     verdict="confirmed",
-    why="The same kind of network, data and attack, made on the bare network. It holds for the mean of five LeNets at each eps that we tried (0.05 to 0.3), not for each one at each step; one of them loses again at quality 1. The ResNet had one training, in which it holds with small exceptions. And it says nothing about an attacker who knows of the JPEG.")
+    why="The same kind of network, data and attack, made on the bare network. It holds for the mean of five LeNets at each eps that we tried (0.05 to 0.3), not for each one at each step, and qualities below 5 are not in it. The ResNet had one training, in which it holds with small exceptions. And it says nothing about an attacker who knows of the JPEG.")
 
 # %% tags=["remove-input", "covered"]
 records.say("The residual network gains too, in the one training that was measured: at eps = 0.1 from {none:.0%} to {low:.0%} behind quality {q}. How fast it falls beside LeNet is a question of {link}.", link="[chapter 03](03_one_step.ipynb)",
@@ -291,14 +291,14 @@ records.say("The residual network gains too, in the one training that was measur
 #
 # The photographs must not have been through a JPEG before. Our copy of CIFAR-10 was ([chapter 01](01_data.ipynb)), but 4,000 images are at hand as they were published. All photographs that are attacked in this chapter are from these.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, digits, grey photographs, colour photographs: accuracy after FGSM against eps, curves for JPEG of several qualities and one without. The digits stay near the top at these budgets. Both kinds of photographs start lower and fall steeply, and the curves of low quality start lower still and cross the others."}, "figure": {"caption": "One LeNet recipe, three kinds of pictures, FGSM on the bare network at the same budgets. Means of five trainings; the band without JPEG goes from the lowest to the highest. Note where the curves of the photographs start.", "name": "fig-kinds"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels, digits, grey photographs, colour photographs: accuracy after FGSM against eps, curves for JPEG of several qualities and one without. The digits stay near the top at these budgets. Both kinds of photographs start lower and fall steeply, and the curves of low quality start lower still and cross the others."}, "figure": {"caption": "One LeNet recipe, three kinds of pictures, FGSM on the bare network at the same budgets. Means of five trainings; the band without JPEG goes from the lowest to the highest. Mind the scales: those of the photographs end at 50 %.", "name": "fig-kinds"}}
 kinds = records.read("08-kinds")["values"]
 FINE = [0, *kinds["eps"]]
 of_kind = lambda kind, quality, i: [found[quality][i] for found in kinds["kinds"][kind].values()]
-axes = plots.axes(3, height=3.6, sharey=True)
+axes = plots.axes(3, height=3.6)
 for ax, (kind, title) in zip(axes, {"digits": "Digits", "grey": "Photographs, grey", "colour": "Photographs, colour"}.items()):
     family(ax, FINE, lambda quality: [of_kind(kind, quality, i) for i in range(len(FINE))])
-    ax.set(title=title, xticks=[0, 8 / 255, 16 / 255], xticklabels=["0", "8/255", "16/255"])
+    ax.set(title=title, xticks=[0, 8 / 255, 16 / 255], xticklabels=["0", "8/255", "16/255"], ylim=(-0.02, 1.02) if kind == "digits" else (-0.01, 0.51))
 axes[0].legend()
 plots.finish(axes, records.read("08-kinds")["provenance"]["source"])
 
@@ -316,7 +316,7 @@ display(Markdown("\n".join(lines)), records.quote("08-kinds"))
 # %% tags=["remove-input"]
 shares = {kind: lost(kind) for kind in names}
 points = {kind: [100 * (b - a) for a, b in zip(of_kind(kind, "none", TWO), of_kind(kind, best_gain(kind)[1], TWO))] for kind in names}
-records.say("Means of five trainings, {n} images of each kind. FGSM at eps = 2/255 takes {d:.0f} % of the digits that were right, {g:.0f} % of the grey photographs ({ga:.0f} to {gb:.0f} over the trainings) and {c:.0f} % of the coloured ones ({ca:.0f} to {cb:.0f}). "
+records.say("Means of five trainings, {n} images of each kind. FGSM at eps = 2/255 takes {d:.0f}% of the digits that were right, {g:.0f}% of the grey photographs ({ga:.0f} to {gb:.0f} over the trainings) and {c:.0f}% of the coloured ones ({ca:.0f} to {cb:.0f}). "
             "The best of our qualities, chosen on the same images, gives back {gj:.1f} percentage points of the grey photographs ({gja:.1f} to {gjb:.1f}) and {cj:.1f} of the coloured ones ({cja:.1f} to {cjb:.1f}). The digits lost too little to compare. "
             "The same eps is more to work with in colour: three numbers a pixel may move, each by eps. And these networks saw few photographs and are right on fewer than half of them; the numbers are about such networks.",
             n=kinds["images"], d=mean(shares["digits"]), g=mean(shares["grey"]), ga=min(shares["grey"]), gb=max(shares["grey"]), c=mean(shares["colour"]), ca=min(shares["colour"]), cb=max(shares["colour"]),
