@@ -399,7 +399,7 @@ bare, tall = by_layers[0], learnt[6]
 fewer = lambda value: sum(value(b) < value(a) for a, b in zip(bare, tall))
 one_step, walk, far_off = (lambda net: fgsm(net, "naive", 0.2)), (lambda net: mean(pgd([net], 0.1))), (lambda net: net["distance"])
 rounding = max(abs(fgsm(net, "naive", 0.2) - fgsm(net, "64 bits", 0.2)) for net in tall)
-records.say("Six further layers against none, means of {n} trainings: FGSM at eps = 0.2 leaves {a:.0%} against {b:.0%}, more in {more} of {n} trainings and less in {less}. A rise that goes beyond the chance of a training we do not see. Rounding plays no part here: float32 and float64 differ by {round:.1f} percentage points at most, and the lead is no larger than without the layers (the table above). "
+records.say("Six further layers against none, means of {n} trainings: FGSM at eps = 0.2 leaves {a:.0%} against {b:.0%}, more in {more} of {n} trainings and less in {less}. A rise that goes beyond the chance of a training we do not see. Rounding plays little part here: float32 and float64 differ by {round:.1f} percentage points at most, and the lead is no larger than without the layers (the table above). "
             "PGD at eps = 0.1 leaves {c:.0%} against {d:.0%}, less in {e} of {n} trainings, and the median distance that DDN finds is {f:.2f} against {g:.2f}, less in {h} of {n}.",
             n=TRAININGS, a=mean(map(one_step, tall)), b=mean(map(one_step, bare)), more=sum(one_step(b) > one_step(a) for a, b in zip(bare, tall)), less=fewer(one_step), round=100 * rounding,
             c=mean(map(walk, tall)), d=mean(map(walk, bare)), e=fewer(walk), f=mean(map(far_off, tall)), g=mean(map(far_off, bare)), h=fewer(far_off),
@@ -497,7 +497,7 @@ records.claims([
 
 # %% tags=["remove-input"]
 records.say("**What was shown.** On MNIST, for LeNets trained on {few:,} images, {n} trainings each, the accuracy under FGSM along the cross-entropy in float32 rises from {a:.0%} after ten epochs to {b:.0%} after forty at eps = 0.2 ({images} test images). In float64 it is {c:.0%} and {d:.0%}; under PGD {e:.1%} and {f:.1%} ({some} images). "
-            "The strongest attack at eps = 0.1 leaves {g:.0%} and {h:.0%}, less in {l} of {n} trainings, and the median distance that DDN finds is {i:.2f} and {j:.2f}, less in {m} of {n}. So the later epochs added certainty and took some robustness away. Further layers took more. The first epochs did add some: a network that has not learnt yet is easy to fool.",
+            "The strongest attack at eps = 0.1 leaves {g:.0%} and {h:.0%}, less in {l} of {n} trainings, and the median distance that DDN finds is {i:.2f} and {j:.2f}, less in {m} of {n}. So the later epochs added certainty and took some robustness away. The networks with ten further layers, which had also learnt less, lost more. The first epochs did add some: a network that has not learnt yet is easy to fool.",
             few=aged["trained on"], n=TRAININGS, a=naive[10], b=naive[40], c=exact[10], d=exact[40], e=far[10], f=far[40], g=near[10], h=near[40], i=distance[10], j=distance[40], l=sum(value < 0 for value in later), m=sum(b['distance'] < a['distance'] for a, b in zip(by_epochs[10], by_epochs[40])), images=aged["images"], some=N,
             holds=naive[40] - naive[10] > exact[40] - exact[10] and far[40] <= far[10] and sum(value < 0 for value in later) > TRAININGS / 2 and distance[40] <= distance[10] and near[10] - mean(worst['10 layers']) > near[10] - near[40])
 
@@ -516,7 +516,7 @@ records.say("**What was shown.** On MNIST, for LeNets trained on {few:,} images,
 #
 # ## Take-away
 #
-# - A curve under one weak attack can rise for three reasons: the network got better, the attack's arithmetic got worse, or one step was not enough. They need three different controls.
+# - A curve under one weak attack can rise for at least three reasons: the network got better, the attack's arithmetic got worse, or one step was not enough. They need different controls.
 # - Training with the cross-entropy makes logits grow, and large logits cost the naive gradient its signs. Following the log-odds or the margin costs nothing and does not have this problem.
 # - The lead of a logit is no distance. Multiply all logits by a number and only the lead changes.
 # - More parameters do not help a network through which no signal comes. Look at training accuracy before you compare robustness.
