@@ -94,7 +94,7 @@ widgets.explore(filtered, alt=say_filtered, keep=list(SIDES), limit=KEPT,
 # - **You will be able to** say what a frequency of an image is; measure the {term}`transfer function` of a layer and of a network; find out what JPEG does to single waves; compare the spectra of attacks with fair controls; and test a sentence such as "networks are sensitive to high frequencies" in four ways.
 # - **Time** 60 minutes of reading and playing.
 # - **Threat model** {term}`white box`, untargeted. In some experiments the pixels may leave $[0, 1]$; they are questions to a network, and no attacker.
-# - **Sources** {cite}`unam2021` (transfer functions, sections 3.1 and 3.2; spectra, section 3.3). The Fourier heat map is from {cite}`yin2019`.
+# - **Sources** {cite}`unam2021` ({term}`transfer function`, sections 3.1 and 3.2; spectra, section 3.3). The Fourier heat map is from {cite}`yin2019`.
 # :::
 #
 # ## A frequency is a pattern of stripes

@@ -474,7 +474,7 @@ records.verdict("The more epochs, the higher the accuracy under FGSM at each eps
                          + ", ".join(map(str, risen["naive"].values())) + f" trainings at eps = {listed(EPS)}; in float64 in " + ", ".join(map(str, risen["64 bits"].values())) + ". "
                          f"Trained on {aged['trained on']:,} images, mean of {TRAININGS} trainings: higher after 40 epochs than after 1 at every eps tried.",
                 verdict="differs",
-                why="At the larger eps the rise is there and comes from rounding; at the smaller ones it is not there with all images. The source writes down neither its numbers of epochs nor its optimiser; ours are Adam at its usual rate and the epochs above, and under others the curves may rise as it says.")
+                why="With all images the rise is there at the larger eps, and there it is much smaller in float64; at the smaller eps it is not there. The source writes down neither its numbers of epochs nor its optimiser; ours are Adam at its usual rate and the epochs above, and under others the curves may rise as it says.")
 
 # %% tags=["remove-input"]
 ladder = {eps: [mean(fgsm(net, "naive", eps) for net in nets) for nets in learnt.values()] for eps in EPS}
