@@ -179,7 +179,7 @@ widgets.lab(net="lenet", attack="fgsm")
 #
 # A network that trained for longer withstands more attacks. Is it safer?
 # :::{card-footer}
-# 60 minutes
+# 45 minutes
 # :::
 # ::::
 # :::::
