@@ -44,7 +44,7 @@ plots.use_style()
 #
 # where $x_n$ is pixel $n$ and $w_k = e^{-2\pi i k/4}$, so that the powers are
 #
-# | factor | $n = 0$ | $n = 1$ | $n = 2$ | $n = 3$ |
+# | factor | *n* = 0 | *n* = 1 | *n* = 2 | *n* = 3 |
 # |---|---|---|---|---|
 # | $k = 0$ | $1$ | $1$ | $1$ | $1$ |
 # | $k = 1$ | $1$ | $-i$ | $-1$ | $i$ |
