@@ -19,7 +19,7 @@ from advlens.course import recipes
 from advlens.course.measuring import Grid, nested
 from advlens.defences.compression import RandomJPEG, random_blocks, random_quality
 from advlens.layers import Normalize
-from advlens.models import CIFAR10_PIXELS, LeNet
+from advlens.models import CIFAR10_PIXELS, CifarNet, LeNet
 
 SEED, SEEDS = 0, range(5)
 QUALITIES = (90, 75, 50, 20, 10, 5)
@@ -49,16 +49,26 @@ def _curves(net: nn.Module, test: data.Dataset, sizes: tuple[float, ...]) -> dic
     return found
 
 
-# --- digits, grey photographs, colour photographs: one net, one recipe ------------------------
+# --- digits, grey photographs, colour photographs: one net, one recipe; and a deeper net ------
 
-TRAINED_ON, JUDGED_ON, EPOCHS = 3000, 300, 8
+TRAINED_ON, JUDGED_ON, EPOCHS, DEEPER_EPOCHS = 3000, 300, 8, 40
 KINDS = ("digits", "grey", "colour")
 
 
 def kind(kind: str, seed: int) -> dict:
     """LeNet trained on 3,000 images of a kind: its curves on others that it has not seen."""
     images = _images_of(kind)
-    return _curves(_lenet(kind, seed), images[TRAINED_ON:TRAINED_ON + JUDGED_ON], FINE)
+    recipe = recipes.Recipe("lenet", EPOCHS, recipes.adam, 4e-3, recipes.digits if kind == "digits" else recipes.photos,
+                            batch_size=32)
+    return _curves(_trained(_lenet, recipe, kind, seed), images[TRAINED_ON:TRAINED_ON + JUDGED_ON], FINE)
+
+
+def deeper(seed: int) -> dict:
+    """CifarNet trained on the same 3,000 photographs in colour: its curves on the same others."""
+    images = _images_of("colour")
+    recipe = recipes.Recipe("cifar_net", DEEPER_EPOCHS, recipes.sgd, 0.05, recipes.photos, batch_size=64)
+    return _curves(_trained(lambda kind: CifarNet(), recipe, "colour", seed),
+                   images[TRAINED_ON:TRAINED_ON + JUDGED_ON], FINE)
 
 
 def _images_of(kind: str) -> data.Dataset:
@@ -73,24 +83,28 @@ def _images_of(kind: str) -> data.Dataset:
                         photos.source)
 
 
-def _lenet(kind: str, seed: int) -> nn.Module:
-    """LeNet with as many inputs as such images have; trained once, then kept in the cache under the recipe's name."""
-    images = _images_of(kind)
-    channels, side = images.images.shape[1:3]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # the initial weights
-        net = LeNet()
-        net[1] = nn.Conv2d(channels, 6, 5, padding=2)
-        net[8] = nn.Linear(16 * ((side // 2 - 4) // 2) ** 2, 120)
+def _lenet(kind: str) -> nn.Module:
+    """LeNet with as many inputs as such images have."""
+    channels, side = _images_of(kind).images.shape[1:3]
+    net = LeNet()
+    net[1] = nn.Conv2d(channels, 6, 5, padding=2)
+    net[8] = nn.Linear(16 * ((side // 2 - 4) // 2) ** 2, 120)
     if kind != "digits":
         net[0] = Normalize(*([sum(each) / 3] for each in CIFAR10_PIXELS) if kind == "grey" else CIFAR10_PIXELS)
-    recipe = recipes.Recipe("lenet", EPOCHS, recipes.adam, 4e-3, recipes.digits if kind == "digits" else recipes.photos,
-                            batch_size=32)
-    path = data.cache_folder() / "checkpoints" / f"lenet-{kind}-{TRAINED_ON}-{recipe.digest}-seed{seed}.safetensors"
+    return net
+
+
+def _trained(build: Callable[[str], nn.Module], recipe: recipes.Recipe, kind: str, seed: int) -> nn.Module:
+    """A net trained once on 3,000 images of a kind, then kept in the cache under the recipe's name."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # the initial weights
+        net = build(kind)
+    name = f"{recipe.network}-{kind}-{TRAINED_ON}-{recipe.digest}-seed{seed}.safetensors"
+    path = data.cache_folder() / "checkpoints" / name
     if path.exists():
         net.load_state_dict(load_file(path))
     else:
-        training.fit(net, images[:TRAINED_ON], seed=seed, progress=False, **recipe.options())
+        training.fit(net, _images_of(kind)[:TRAINED_ON], seed=seed, progress=False, **recipe.options())
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(dict(net.state_dict()), path)
     return net.requires_grad_(False).eval()
@@ -264,6 +278,9 @@ RECORDS = {
                       nested("quality", "seed"), MNIST, SEED),
     "08-kinds": Grid(kind, [{"kind": name, "seed": seed} for name in KINDS for seed in SEEDS], kinds_table,
                      ["mnist test", *PHOTOS], SEED),
+    "08-deeper": Grid(deeper, [{"seed": seed} for seed in SEEDS],
+                      lambda results: {"trained on": TRAINED_ON, "images": JUDGED_ON, "epochs": DEEPER_EPOCHS,
+                                       "eps": FINE, "nets": nested("seed")(results)}, PHOTOS, SEED),
     "08-chance": Grid(chance, [{"chance": name, "seed": seed} for name in CHANCES for seed in SEEDS], chance_table,
                       MNIST, SEED),
     "08-larger": Grid(larger, [{"side": side, "seed": seed} for side in SIDES for seed in SEEDS], larger_table,
