@@ -772,7 +772,7 @@ records.claims([
 # ## Where the numbers come from
 #
 # Everything in this chapter was computed by the cells above, on the data named under each figure, with networks whose training is described in their cards: `zoo.card("cifar_net")`, `zoo.card("vgg_blocks")` and `zoo.card("lenet")`.
-# The random patterns come from seed 0. The panda and the digit of the three changes were chosen; the shares were counted on images that nobody chose, the first ones of the test sets (of our copy of CIFAR-10, which keeps them in an order of its own).
+# The random patterns come from seed 0. The panda and the digit of the three changes were chosen; the shares were counted on the first images of the test sets (of our copy of CIFAR-10, which keeps them in an order of its own).
 #
 # ## References
 #

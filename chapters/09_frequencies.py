@@ -81,7 +81,7 @@ def filtered(keep, limit):
 
 def say_filtered(keep, limit):
     said = answers(lenet, spectral.band(pair, *SIDES[keep](limit)))
-    kept = "All waves are kept" if limit == math.inf else f"Kept are {keep}, {'below' if keep == 'the slow waves' else 'from'} {limit} periods across the image"
+    kept = f"No limit: {keep} are all of them" if limit == math.inf else f"Kept are {keep}, {'below' if keep == 'the slow waves' else 'from'} {limit} periods across the image"
     return f"{kept}. LeNet says {mnist.classes[said[0]]} to the clean image and {mnist.classes[said[1]]} to the attacked one; the digit is a {mnist.classes[digit]}."
 
 
@@ -628,7 +628,7 @@ display(records.say("Eight rings again, from the slowest. *One wave* of length {
         records.quote("09-colour"))
 
 # %% [markdown]
-# ## The contrast class: changes that nobody chose
+# ## The contrast class: corruptions
 #
 # Noise, blur, less contrast, a rotation: such *corruptions* are not aimed at the network. {cite}`hendrycks2019` made a benchmark of them. Here are four kinds, the accuracy that five LeNets keep, and the length of the change, beside the shortest perturbation that DDN, the minimum-norm attack of [chapter 05](05_least_effort.ipynb), finds for the same networks.
 

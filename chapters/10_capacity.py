@@ -330,7 +330,7 @@ widgets.predict(
      "It keeps clearly less: overfitting has made it worse": "There is hardly anything left that could be less."},
     answer="Next to nothing is left of either")
 
-# %% tags=["remove-input", "covered"]
+# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Three panels of accuracy against epochs. At eps 0.1 the lines of the three attacks lie close together and rise at first. At the larger budgets they part: FGSM in float32 climbs, FGSM in float64 less, and PGD lies below both."}, "figure": {"caption": "LeNet by epochs under four attacks; lines and stars are means, small signs single trainings. FGSM along the cross-entropy, on 200 test images; PGD along the log-odds and, at eps = 0.1, the strongest attack, on the first 60 of them.", "name": "fig-10-attacks"}}
 record = records.read("10-strongest")["values"]["nets"]
 STRONG, N = aged["strong eps"], aged["strong images"]
 worst = {name: [len(net["standing"]) / N for net in nets.values()] for name, nets in record.items()}
@@ -358,7 +358,7 @@ def draw_attacks(ax, nets, eps, strongest, what):
     ax.set(xlabel=what, ylabel="accuracy", title=f"eps = {eps}", ylim=(-0.02, 1))
     plots.percent(ax)
 
-# %% tags=["hide-input", "covered"] mystnb={"image": {"alt": "Three panels of accuracy against epochs. At eps 0.1 the lines of the three attacks lie close together and rise at first. At the larger budgets they part: FGSM in float32 climbs, FGSM in float64 less, and PGD lies below both."}, "figure": {"caption": "LeNet by epochs under four attacks; lines and stars are means, small signs single trainings. FGSM along the cross-entropy, on 200 test images; PGD along the log-odds and, at eps = 0.1, the strongest attack, on the first 60 of them.", "name": "fig-10-attacks"}}
+
 panels = plots.axes(3, height=3.6, sharey=True)
 for ax, eps in zip(panels, (0.1, 0.15, 0.2)):
     draw_attacks(ax, by_epochs, eps, STRONGEST if eps == STRONG else {}, "epochs")
