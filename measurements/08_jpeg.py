@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from advlens import attacks, data, evaluation, geometry, jpeg, training, zoo
 from advlens.course import recipes
 from advlens.course.measuring import Grid, nested
-from advlens.defences.compression import RandomJPEG, random_blocks, random_quality
+from advlens.defences.compression import random_blocks, random_quality
+from advlens.defences.masking import Randomized
 from advlens.layers import Normalize
 from advlens.models import CIFAR10_PIXELS, CifarNet, LeNet
 
@@ -197,9 +198,9 @@ def chance(chance: str, seed: int) -> dict:
     test = data.load("mnist", "test").sample(1000, seed=SEED)[:BROKEN_IMAGES]
     x, y = test.images, test.labels
     walk = lambda model: attacks.pgd(model, x, y, eps=BROKEN_EPS, steps=STEPS, generator=_generator())
-    found = {"clean": x, "bare net": walk(net), "one draw a step": walk(RandomJPEG(net, transform, seed=1)),
+    found = {"clean": x, "bare net": walk(net), "one draw a step": walk(Randomized(net, transform, seed=1)),
              "mean of draws": walk(attacks.EOT(net, transform, DRAWS))}
-    judge = RandomJPEG(net, transform, seed=2)
+    judge = Randomized(net, transform, seed=2)
     wrong = {name: sum(~evaluation.classified_right(judge, images, y) for _ in range(ANSWERS)) / ANSWERS
              for name, images in found.items()}
     return {name: 1 - each.mean().item() for name, each in wrong.items()} | {

@@ -294,7 +294,7 @@ def test_a_silent_attack_passes(answer, fifty, capsys):
     "has shape": lambda x, y, net: x[:40],
     "Pixels leave [0, 1]": lambda x, y, net: x - 0.05,
     "clean images": lambda x, y, net: x,
-    "and 0.1 is allowed": lambda x, y, net: walk(x, y, net, eps=0.2),
+    "stay in the ball": lambda x, y, net: walk(x, y, net, eps=0.2),
     "in their order": lambda x, y, net: walk(x, y, net).flip(0),
     "LeNet reads most of them": lambda x, y, net: walk(x, y, net, eps=0.03),
     "Filter once more after the clamp": lambda x, y, net: walk(x, y, net, turns=0),

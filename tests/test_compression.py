@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from advlens.attacks import EOT
-from advlens.defences.compression import QUALITIES, RandomJPEG, random_blocks, random_quality
+from advlens.defences.compression import QUALITIES, random_blocks, random_quality
+from advlens.defences.masking import Randomized
 from advlens.jpeg import JPEG
 
 generator = lambda seed=0: torch.Generator().manual_seed(seed)
@@ -66,14 +67,15 @@ def test_gradients_pass_straight_through(transform):
 @pytest.mark.parametrize("transform", [random_quality, random_blocks])
 def test_the_net_draws_anew_and_eot_does_not(transform):
     x, model = torch.rand(2, 1, 28, 28, generator=generator(5)), torch.nn.Flatten()
-    answers = [RandomJPEG(model, transform, seed=1)(x) for _ in range(2)]
+    answers = [Randomized(model, transform, seed=1)(x) for _ in range(2)]
     assert torch.equal(*answers)
-    shaky = RandomJPEG(model, transform, seed=1)
+    shaky = Randomized(model, transform, seed=1)
     assert not all(torch.equal(shaky(x), answers[0]) for _ in range(8))
     known = EOT(model, transform, 3)
     assert torch.equal(known(x), known(x))
 
 
-def test_an_empty_list_of_qualities_is_an_error(x):
-    with pytest.raises(RuntimeError):
-        random_quality(x, generator(), ())
+@pytest.mark.parametrize("transform", [random_quality, random_blocks])
+def test_an_empty_list_of_qualities_is_an_error(x, transform):
+    with pytest.raises(ValueError, match="qualities = 0"):
+        transform(x, generator(), ())

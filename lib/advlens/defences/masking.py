@@ -13,6 +13,9 @@ False
 True
 """
 
+from functools import partial
+from typing import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,22 +55,30 @@ class Rounded(nn.Module):
         return self.model(rounded(x, self.levels))
 
 
-class Shaken(nn.Module):
-    """model(shaken(x)), drawn anew in each call, so that one gradient says little.  Broken by EOT(model, shaken, n).
+class Randomized(nn.Module):
+    """model(transform(x, generator)), drawn anew in each call, so that one gradient says little.
 
+    transform: as `EOT` wants it.  Broken by EOT(model, transform, n).
     seed: of the first draw; two models of one seed, asked the same questions, give the same answers.
     """
 
-    def __init__(self, model: nn.Module, smallest: float = 0.8, deviation: float = 0.1, *, seed: int = 0):
+    def __init__(self, model: nn.Module, transform: Callable[[Tensor, torch.Generator], Tensor], *, seed: int = 0):
         super().__init__()
-        check_amount(deviation, "deviation")
-        if not 0 < smallest <= 1:
-            raise ValueError(f"smallest = {smallest}; give a share of the side, above 0 and at most 1")
-        self.model, self.smallest, self.deviation = model, smallest, deviation
+        self.model, self.transform = model, transform
         self.generator = torch.Generator().manual_seed(seed)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(shaken(x, self.generator, self.smallest, self.deviation))
+        return self.model(self.transform(x, self.generator))
+
+
+class Shaken(Randomized):
+    """model(shaken(x)), drawn anew in each call."""
+
+    def __init__(self, model: nn.Module, smallest: float = 0.8, deviation: float = 0.1, *, seed: int = 0):
+        check_amount(deviation, "deviation")
+        if not 0 < smallest <= 1:
+            raise ValueError(f"smallest = {smallest}; give a share of the side, above 0 and at most 1")
+        super().__init__(model, partial(shaken, smallest=smallest, deviation=deviation), seed=seed)
 
 
 class Cut(nn.Module):

@@ -282,14 +282,7 @@ SEALED_EPS, SEALED_GOAL = 0.1, 40
 
 def sealed(images) -> None:
     """Check fifty images: inside the ball around the test digits 100 to 149, and at least forty fool `Sealed`."""
-    hint.answered(images=images)
-    digits = data.load("digits", "test")[100:150]
-    x, y = digits.images, digits.labels
-    images = hint.images(images, x)
-    hint.require(images.min() >= 0 and images.max() <= 1, "Pixels leave [0, 1]: clamp.")
-    far = (images - x).abs().max().item()
-    hint.require(far <= SEALED_EPS + 1e-5, f"A pixel changes by {far:.3f} at eps = {SEALED_EPS}: stay in the ball "
-                                           "around the digits 100 to 149, in their order.")
+    images, x, y = hint.fifty_digits(images, SEALED_EPS)
     model = Sealed().eval()
     wrong = int((evaluation.logits(model, images).argmax(1) != y).sum())
     clean = int((evaluation.logits(model, x).argmax(1) != y).sum())

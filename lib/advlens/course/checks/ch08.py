@@ -305,14 +305,7 @@ def lottery(images) -> None:
     """Check fifty images: inside the ball around the test digits 100 to 149, and at least 33 of them fool `Lottery` in
     18 of 20 fresh draws.
     """
-    hint.answered(images=images)
-    digits = data.load("digits", "test")[100:150]
-    x, y = digits.images, digits.labels
-    images = hint.images(images, x)
-    hint.require(images.min() >= 0 and images.max() <= 1, "Pixels leave [0, 1]: clamp.")
-    far = (images - x).abs().max().item()
-    hint.require(far <= LOTTERY_EPS + 1e-5, f"A pixel changes by {far:.3f} at eps = {LOTTERY_EPS}: stay in the ball "
-                                            "around the digits 100 to 149, in their order.")
+    images, x, y = hint.fifty_digits(images, LOTTERY_EPS)
     model = Lottery().eval()
     broken = _often_wrong(model, images, y)
     if broken < LOTTERY_GOAL:

@@ -293,14 +293,7 @@ MEMORY_EPS, MEMORY_GOAL = 0.2, 45
 
 def memory(images) -> None:
     """Check fifty images: inside the ball around the test digits 100 to 149, and at least 45 fool `Memory`."""
-    hint.answered(images=images)
-    digits = data.load("digits", "test")[100:150]
-    x, y = digits.images, digits.labels
-    images = hint.images(images, x)
-    hint.require(images.min() >= 0 and images.max() <= 1, "Pixels leave [0, 1]: clamp.")
-    far = (images - x).abs().max().item()
-    hint.require(far <= MEMORY_EPS + 1e-5, f"A pixel changes by {far:.3f} at eps = {MEMORY_EPS}: stay in the ball "
-                                           "around the digits 100 to 149, in their order.")
+    images, x, y = hint.fifty_digits(images, MEMORY_EPS)
     wrong, clean = (int((evaluation.logits(Memory(), z).argmax(1) != y).sum()) for z in (images, x))
     hint.require(wrong > clean + 1, f"{wrong} of 50 images are answered wrongly, {clean} of the clean ones are. Print "
                  "what the model says about two digits, all ten numbers. Which slope can a loss made of them have? And "

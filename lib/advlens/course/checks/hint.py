@@ -163,6 +163,21 @@ def hundred_digits(name: str) -> tuple:
     return zoo.pretrained(name, "digits"), digits.images, digits.labels, sign
 
 
+def fifty_digits(given, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What breaks a model: the images given, the test digits 100 to 149 that they come from, and the labels.  Fail
+    where the images leave [0, 1] or the l-infinity ball of radius eps.
+    """
+    answered(images=given)
+    digits = data.load("digits", "test")[100:150]
+    x, found = digits.images, images(given, digits.images)
+    require(found.min() >= 0 and found.max() <= 1,
+            f"Pixels leave [0, 1] ({found.min():.2f} to {found.max():.2f}): the last thing you do is a clamp.")
+    far = (found - x).abs().max().item()
+    require(far <= eps + 1e-5, f"A pixel changes by {far:.3f} at eps = {eps}: stay in the ball around the digits 100 "
+                               "to 149, in their order.")
+    return found, x, digits.labels
+
+
 def changes(net: nn.Module, x: Tensor) -> Callable[[Tensor], float]:
     """The share of the images x whose answer changes when others take their place."""
     before = evaluation.logits(net, x).argmax(1)
