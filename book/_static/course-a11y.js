@@ -1,13 +1,11 @@
 /* What the theme and docutils leave unsaid to those who listen to a page or use its keyboard; and paper is white. */
 (() => {
   /* What scrolls sideways must be reachable by keyboard. */
-  const SCROLLING = ["pre", ".pst-scrollable-table-container", "div.math", "figure"];
-  function reachable() {
-    document.querySelectorAll(SCROLLING.map((kind) => ".bd-article " + kind).join(", ")).forEach((box) => {
-      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-      else box.removeAttribute("tabindex");
-    });
-  }
+  const SCROLLING = ["pre", ".cell_output > .output", ".pst-scrollable-table-container", "div.math", "figure"];
+  const scrolling = new ResizeObserver((sized) => sized.forEach(({ target: box }) => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }));
 
   const page = document.documentElement.dataset;
   let shown = page.theme;
@@ -17,8 +15,9 @@
   });
 
   addEventListener("DOMContentLoaded", () => {
-    const article = document.querySelector(".bd-article");
-    if (article) new ResizeObserver(reachable).observe(article);  // also when a part opens
+    document.querySelectorAll(SCROLLING.map((kind) => ".bd-article " + kind).join(", ")).forEach((box) => scrolling.observe(box));
+    /* Where no list of sections stands beside the text, none needs to be marked while one scrolls. */
+    if (!matchMedia("(min-width: 1200px)").matches) document.body.removeAttribute("data-bs-spy");
     document.querySelectorAll(".bd-sidebar-primary details > summary").forEach((summary) => {
       const link = summary.closest("li").querySelector("a");
       if (!summary.hasAttribute("aria-label"))

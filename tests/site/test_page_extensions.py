@@ -136,3 +136,11 @@ def test_a_description_ends_with_a_sentence_or_a_word():
     long = "One sentence that is long enough to be shown alone in a list of results. " + "word " * 40
     assert page_meta.shortened(long) == "One sentence that is long enough to be shown alone in a list of results."
     assert page_meta.shortened("word " * 40).endswith("word ...") and len(page_meta.shortened("word " * 40)) <= 160
+
+
+def test_the_theme_asks_no_more_what_scrolls():
+    theirs = f"function I(){{document.querySelectorAll({light_page.ASKED}.join())}}"
+    assert light_page.unasked(theirs) == 'function I(){document.querySelectorAll(["#nothing"].join())}'
+    for changed in ("function I(){}", theirs + theirs):
+        with pytest.raises(ValueError, match="tabindex"):
+            light_page.unasked(changed)

@@ -4,6 +4,7 @@
 """
 
 import gzip
+import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -110,6 +111,21 @@ class TestPhone:
         assert len(re.findall(r'<link[^>]*rel="stylesheet"', html)) == 1
         scripts = re.findall(r"<script\b[^>]*\bsrc=[^>]*>", html)
         assert [tag for tag in scripts if not re.search(r"\b(defer|async)\b", tag)] == []
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("chapters/")])
+def test_no_script_lays_the_page_out_while_it_loads(browser, address, name):
+    """A script that asks for a size gets it laid out on the spot, again after each change: seconds, on a phone."""
+    page = browser.new_page(viewport={"width": 360, "height": 780})
+    browser.start_tracing(page=page, categories=["devtools.timeline", "disabled-by-default-devtools.timeline.stack"])
+    page.goto(f"{address}/{name}.html", wait_until="networkidle")
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    page.close()
+    layouts = [event["args"]["beginData"] for event in events if event["name"] == "Layout" and event["ph"] == "X"]
+    assert layouts
+    forced = [begin["stackTrace"][0]["url"] for begin in layouts if begin.get("stackTrace")]
+    forced = sorted(url for url in forced if url.startswith(address))  # the browser's own scripts are in the trace too
+    assert len(forced) <= 4, forced
 
 
 def test_the_stylesheet_is_small(site):

@@ -107,9 +107,9 @@ function explore(root, tell) {
     at.textContent = matches ? middleAt : words(controls.map((one) => one.get()));
   });
 
-  let width = stage.clientWidth;
+  let width; // known once the page is laid out: asking earlier would lay it out on the spot
   new ResizeObserver(() => {
-    if (stage.clientWidth !== width) stage.style.minHeight = "";
+    if (width !== undefined && stage.clientWidth !== width) stage.style.minHeight = "";
     width = stage.clientWidth;
   }).observe(stage);
 
