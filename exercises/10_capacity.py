@@ -72,7 +72,7 @@ checks.sure(by_hand)
 #
 # Write `my_temperature(model, x)` for images `x` (N, C, H, W). It returns two things:
 #
-# 1. the temperature $T$, one number for the whole network: the median over the images of the *gap*, the largest logit minus the second largest;
+# 1. the temperature $T$, one number for the whole network: the median over the images of the *gap*, the largest logit minus the second largest (the chapter's lead);
 # 2. the logits of all images divided by $T$, (N, classes). Their median gap is 1, and every answer is the same as before.
 #
 # The probabilities of `model` mean something in evaluation mode only, so switch to it, and give the model back in the mode in which it came. Its weights stay as they are. (`topk(2, dim=1)` finds the two largest.)
