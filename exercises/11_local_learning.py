@@ -232,6 +232,10 @@ plots.grid([[plots.image(face[0]), plots.image(threes.mean(0)), show(threes), sh
 #   - d: Oja's rule without labels cannot learn from threes at all, so anything can push it away.
 
 # %% nbgrader={"grade": false, "grade_id": "transfer", "locked": false, "schema_version": 3, "solution": true, "task": false}
+digits = data.load("digits")
+threes = digits.images[digits.labels == 3]
+face = checks.face()
+
 added = None
 why = None
 
