@@ -466,12 +466,12 @@ display(records.say("Does the audit of chapter 07 see it? On three of the networ
 
 # %% tags=["remove-input"]
 risen = {form: {eps: sum(fgsm(b, form, eps) > fgsm(a, form, eps) for a, b in zip(begun, ended)) for eps in EPS} for form in ("naive", "64 bits")}
-listed = lambda found: ", ".join(f"{eps:g}" for eps in found) or "none"
+listed = lambda found: "eps = " + ", ".join(f"{eps:g}" for eps in found) if found else "no eps"
 assert all(mean(fgsm(net, "naive", eps) for net in by_epochs[40]) > mean(fgsm(net, "naive", eps) for net in by_epochs[1]) for eps in EPS)
 records.verdict("The more epochs, the higher the accuracy under FGSM at each eps.", source="unam2021", where="section 3.4, figure 19a",
                 reported="With the number of epochs the accuracy rises at every eps.",
                 measured=f"Trained on all {full['trained on']:,} images, {len(begun)} trainings, FGSM along the cross-entropy in float32, {full['images']} test images: after {max(whole)} epochs higher than after {min(whole)} in "
-                         + ", ".join(map(str, risen["naive"].values())) + f" trainings at eps = {listed(EPS)}; in float64 in " + ", ".join(map(str, risen["64 bits"].values())) + ". "
+                         + ", ".join(map(str, risen["naive"].values())) + f" trainings at {listed(EPS)}; in float64 in " + ", ".join(map(str, risen["64 bits"].values())) + ". "
                          f"Trained on {aged['trained on']:,} images, mean of {TRAININGS} trainings: higher after 40 epochs than after 1 at every eps tried.",
                 verdict="differs",
                 why="With all images the rise is there at the larger eps, and there it is much smaller in float64; at the smaller eps it is not there. The source writes down neither its numbers of epochs nor its optimiser; ours are Adam at its usual rate and the epochs above, and under others the curves may rise as it says.")
@@ -484,7 +484,7 @@ records.verdict("In general, more layers raise the accuracy under FGSM.", source
                 reported="In general, increasing the number of layers increases the accuracy.",
                 measured=f"After ten epochs, mean of {TRAININGS} trainings, for {', '.join(map(str, learnt))} further layers: "
                          + "; ".join(f"eps = {eps:g}: " + ", ".join(f"{value:.0%}" for value in ladder[eps]) for eps in (0.05, 0.1, 0.2, 0.3))
-                         + f". All deeper networks lie above LeNet at eps = {listed(above)}, all below at eps = {listed(below)}. With twenty layers no network learnt anything.",
+                         + f". All deeper networks lie above LeNet at {listed(above)}, all below at {listed(below)}. With twenty layers no network learnt anything.",
                 verdict="not tested here",
                 why="These networks saw a sixth of the training images, and the source writes down neither optimiser, first weights nor epochs. With this recipe the curves lie close together, above LeNet at some budgets and below it at others, and twenty layers learn nothing. A test would train on all images until every depth fits them equally well.")
 
