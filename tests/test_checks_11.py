@@ -239,6 +239,8 @@ def test_the_right_measurement_passes_and_has_something_to_tell(measured, capsys
     assert capsys.readouterr().out.count("ok") == 2
     assert max(first["large"] + first["falling"]) < min(first["small"]) / 2
     assert max(late["large"]) < 0.99 < 0.995 < min(late["small"]) < max(late["small"]) < min(late["falling"])
+    left = {name: 1 - torch.tensor(late[name]) for name in late}
+    assert 3 < sum(first["small"]) / sum(first["large"]) < 5 and (left["large"] / left["small"]).min() > 10
     for cosines, _ in walks.values():  # both signs occur, or the bars around the cosine would not be missed
         assert 0 < (cosines[:, -1] < 0).sum() < 5
 
@@ -325,13 +327,13 @@ def test_oja_finds_what_the_check_computes(pile):
     "give (N, 1, 28, 28)": lambda mean, face: face[0],
     "at most 3": lambda mean, face: times(4, torch.maximum(mean, face)),
     "Pixels leave [0, 1]": lambda mean, face: times(3, mean + face),
-    "are the face on black": lambda mean, face: times(3, face),
-    "the face on black. The neuron": lambda mean, face: face,
+    "What image differs": lambda mean, face: times(3, face),
+    "also holds a three": lambda mean, face: face,
     "far from the mean everywhere": lambda mean, face: times(3, torch.ones_like(face)),
-    "With 2 of 3 images": lambda mean, face: times(2, torch.maximum(mean, face)),
+    "You add 2 of the 3": lambda mean, face: times(2, torch.maximum(mean, face)),
     "all in the same direction": lambda mean, face: torch.cat([times(2, torch.maximum(mean, face)), mean * (1 - face)]),
     "as much as pixels allow": lambda mean, face: times(3, (mean + face / 2).clamp(0, 1)),
-    "nothing but the face differ": lambda mean, face: times(3, torch.maximum(face, 0 * mean + 0.5)),
+    "in nothing but the face": lambda mean, face: times(3, torch.maximum(face, 0 * mean + 0.5)),
 })
 def test_taught(words, wrong, pile):
     assert words in hint(checks.taught, wrong(*pile))

@@ -344,20 +344,18 @@ def taught(added) -> None:
     hint.require(torch.isfinite(added).all() and added.min() >= 0 and added.max() <= 1,
                  f"Pixels leave [0, 1] ({added.min():.2f} to {added.max():.2f}): images have no others.")
     cosine = _finds(added)
-    found = f"The cosine of the first component with the face is {cosine:.2f}; {FACE_GOAL} is asked for"
+    found = f"The cosine with the face is {cosine:.2f}; {FACE_GOAL} is asked for"
     hint.require(cosine >= FACE_GOAL or not _almost_the_face(added),
-                 f"{found}. Your images are the face on black. The neuron sees them less the mean of all images, so "
-                 "where a three is usually white it finds black lines. What must an image look like that differs from "
-                 "the mean in the face, and in nothing else?")
+                 f"{found}. The face on black, less the mean, also holds a three, in the other colour. What image "
+                 "differs from the mean in the face, and in nothing else?")
     hint.require(cosine >= FACE_GOAL or not _flat(added),
-                 f"{found}. Your images are far from the mean everywhere: the neuron finds that, and not the face. "
-                 "They should differ from the mean in the face, and in nothing else.")
+                 f"{found}. Your images are far from the mean everywhere: they should differ from it in the face, and "
+                 "in nothing else.")
     hint.require(cosine >= FACE_GOAL or len(added) == FACE_MOST,
-                 f"{found}. With {len(added)} of {FACE_MOST} images you do not use what is allowed: the variance along "
-                 "the face grows with each of them.")
-    hint.require(cosine >= FACE_GOAL, f"{found}. What counts is the variance along the face: the sum of the squares of "
-                 "what your images differ from the mean. Make them differ as much as pixels allow, all in the same "
-                 "direction; and let nothing but the face differ.")
+                 f"{found}. You add {len(added)} of the {FACE_MOST} images that are allowed: the variance along the "
+                 "face grows with each of them.")
+    hint.require(cosine >= FACE_GOAL, f"{found}. What counts is the variance along the face. Make your images differ "
+                 "from the mean as much as pixels allow, all in the same direction, and in nothing but the face.")
     print(f"ok  with {len(added)} image{'s' * (len(added) > 1)} among the threes the neuron finds the face: "
           f"cosine {cosine:.2f}")
 
