@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from advlens import attacks, data, evaluation, geometry, models, zoo
+from advlens import attacks, data, evaluation, geometry, hebbian, models, zoo
 from advlens.course import checks
 from advlens.course.checks import remote
 from advlens.course.checks.closed import closed_book
@@ -423,6 +423,16 @@ def test_every_attack_is_closed_in_a_check_and_open_after_it(lenet, digits):
                 attack()
     few = digits[:2]
     assert attacks.fgsm(lenet, few.images, few.labels, eps=0.1).shape == few.images.shape
+
+
+def test_every_rule_is_closed_in_a_check_decorated_or_not():
+    x, y = torch.ones(2, 3), torch.ones(2, 1)
+    rules = {"hebb": lambda: hebbian.hebb(x, y), "learn": lambda: hebbian.learn(x, 4, epochs=1),
+             "first_component": lambda: hebbian.first_component(x, epochs=1)}
+    for name, rule in rules.items():
+        with closed_book(), pytest.raises(checks.CheckFailed, match=f"calls {name}, the library's own"):
+            rule()
+        rule()
 
 
 def test_what_a_check_hands_over_may_be_called(lenet, digits):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import pkgutil
 import sys
 from types import FunctionType
@@ -11,7 +12,7 @@ from typing import Iterator
 
 from torch import nn
 
-from advlens import attacks, geometry
+from advlens import attacks, geometry, hebbian
 
 
 class CheckFailed(AssertionError):
@@ -24,7 +25,7 @@ class CheckFailed(AssertionError):
 
 @contextlib.contextmanager
 def closed_book(*handed) -> Iterator[None]:
-    """In here every function of `attacks` and `geometry`, and every reference of the checks, raises a hint.
+    """In here every function of `attacks`, `geometry` and `hebbian`, and every reference of the checks, raises a hint.
 
     Their code is exchanged, not their names: that also reaches an answer which imported the function before.
     Where `handed` holds a function, the answer is to call it, so the book stays open.
@@ -44,8 +45,8 @@ def _solutions() -> list[FunctionType]:
     """Every function of the modules that hold what the sheets ask for."""
     names = [f"{attacks.__name__}.{module.name}" for module in pkgutil.iter_modules(attacks.__path__)]
     names += [name for name in sys.modules if name.startswith("advlens.course.checks.ch")]
-    modules = [geometry, *map(importlib.import_module, names)]
-    return [function for module in modules for function in vars(module).values()
+    modules = [geometry, hebbian, *map(importlib.import_module, names)]
+    return [inspect.unwrap(function) for module in modules for function in vars(module).values()
             if isinstance(function, FunctionType) and function.__module__ == module.__name__]
 
 
