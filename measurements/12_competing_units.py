@@ -76,7 +76,7 @@ def settings_table(results: list) -> dict:
 # --- with and without our departures ---------------------------------------------------------
 
 STEPS = {"source": {"step": 0.02, "epochs": 100}, "ours": {"step": 0.1, "epochs": 40}}
-RATES = {1e-3: 20, 5e-4: 10, 1e-4: 10, 5e-5: 10, 1e-5: 10}  # Adam's rates as the source, with a fifth of its epochs
+RATES = {1e-3: 10, 5e-4: 5, 1e-4: 5, 5e-5: 5, 1e-5: 5}  # Adam's rates as the source, with a tenth of its epochs
 EVERY = 5  # epochs
 
 
