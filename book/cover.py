@@ -254,6 +254,28 @@ def tile(ax, image, x, y, side, *, cmap="gray", limit=None, frame=0.05) -> None:
                                 edgecolor="none", zorder=1))
 
 
+def local_learning() -> plt.Figure:
+    """A cloud of two correlated inputs and the weights of a neuron that turn into its long axis by Oja's rule."""
+    generator = torch.Generator().manual_seed(3)
+    turn = torch.tensor([[0.94, 0.34], [-0.34, 0.94]])
+    points = (torch.randn(420, 2, generator=generator) * torch.tensor([1.0, 0.3])) @ turn
+    w, path = torch.tensor([-0.12, 0.62]), []
+    for x in points:
+        path.append(w)
+        y = w @ x
+        w = w + 0.02 * y * (x - y * w)
+    fig, ax = sheet(6.4, 3.2)
+    middle = torch.tensor([3.2, 1.55])
+    ax.plot(*(middle + 1.1 * points).T, "o", color=PAPER, alpha=0.45, markersize=3.2, markeredgewidth=0)
+    shown = [path[k] for k in (0, 20, 40, 60, 90, 130)] + [w]
+    for k, at in enumerate(shown):
+        ax.annotate("", middle + 2.1 * at, middle, zorder=3,
+                    arrowprops={"arrowstyle": "-|>", "color": RIM, "alpha": 1 if k == len(shown) - 1 else 0.2 + 0.08 * k,
+                                "lw": 5 if k == len(shown) - 1 else 2, "mutation_scale": 26 if k == len(shown) - 1 else 14,
+                                "shrinkA": 0, "shrinkB": 0})
+    return fig
+
+
 def save(fig: plt.Figure, name: str, dpi: int, colours: int = 128) -> None:
     png = io.BytesIO()
     fig.savefig(png, dpi=dpi, facecolor=NIGHT)
@@ -267,7 +289,7 @@ def save(fig: plt.Figure, name: str, dpi: int, colours: int = 128) -> None:
 
 CARDS = {"00": adversarial_examples, "01": images, "02": filters, "03": one_step, "04": many_steps, "05": least_effort,
          "06": without_gradients, "07": honest_evaluation, "08": compressed, "09": frequencies,
-         "10": capacity}
+         "10": capacity, "11": local_learning}
 
 
 def main() -> None:

@@ -182,6 +182,18 @@ widgets.lab(net="lenet", attack="fgsm")
 # 45 minutes
 # :::
 # ::::
+#
+# ::::{grid-item-card} 11 Local learning
+# :img-top: _static/cards/11.png
+# :img-alt: A slanted cloud of dots and arrows from its centre that turn, one after the other, into its long axis; the last is the boldest.
+# :link: ../chapters/11_local_learning
+# :link-type: doc
+#
+# Can a synapse learn from what it sees itself?
+# :::{card-footer}
+# 65 minutes
+# :::
+# ::::
 # :::::
 #
 # Each chapter ends with exercises that tell you what went wrong, with a hint. Teachers find assignments and grading on the page [For instructors](instructors.md); how to run everything at home stands in [How to use this book](how_to_use.md).
