@@ -269,9 +269,9 @@ def local_learning() -> plt.Figure:
     ax.plot(*(middle + 1.1 * points).T, "o", color=PAPER, alpha=0.45, markersize=3.2, markeredgewidth=0)
     shown = [path[k] for k in (0, 20, 40, 60, 90, 130)] + [w]
     for k, at in enumerate(shown):
+        alpha, width, head = (1, 5, 26) if k == len(shown) - 1 else (0.2 + 0.08 * k, 2, 14)
         ax.annotate("", middle + 2.1 * at, middle, zorder=3,
-                    arrowprops={"arrowstyle": "-|>", "color": RIM, "alpha": 1 if k == len(shown) - 1 else 0.2 + 0.08 * k,
-                                "lw": 5 if k == len(shown) - 1 else 2, "mutation_scale": 26 if k == len(shown) - 1 else 14,
+                    arrowprops={"arrowstyle": "-|>", "color": RIM, "alpha": alpha, "lw": width, "mutation_scale": head,
                                 "shrinkA": 0, "shrinkB": 0})
     return fig
 
