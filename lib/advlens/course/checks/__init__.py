@@ -20,13 +20,14 @@ from advlens.course.checks.ch08 import Lottery, coefficients, lottery, stand_ins
 from advlens.course.checks.ch09 import Alarm, four_frequencies, ring_energy, silent, three_spectra
 from advlens.course.checks.ch10 import Memory, memory, sure, temperature, trained, trainings
 from advlens.course.checks.ch11 import face, plasticity, sanger, taught, three_steps
+from advlens.course.checks.ch12 import at_work, beginnings, rank_rule, three_units
 from advlens.course.checks.hint import CheckFailed
 
 __all__ = ["Alarm", "BlackAndWhite", "Box", "CheckFailed", "Lottery", "Memory", "Rounded", "Sealed", "Shaky",
-           "accident", "black_and_white", "both_steps", "coefficients", "colours", "crossings", "deepfool_step",
-           "differences", "eot", "face", "few_pixels", "fgsm", "four_frequencies", "four_pixels", "gradients",
-           "largest_value", "lottery", "louder", "masks", "memory", "one_million", "pgd", "plasticity", "restarts",
-           "ring_energy", "rounded", "sanger", "sealed", "shifts", "shorten", "silenced", "silent", "sizes",
-           "smallest_eps", "stand_ins", "sure", "taught", "temperature", "there_and_back", "three_classes",
-           "three_spectra", "three_steps", "to_boundary", "to_images", "trained", "trainings", "two_neurons",
-           "two_searches", "two_steps", "units"]
+           "accident", "at_work", "beginnings", "black_and_white", "both_steps", "coefficients", "colours", "crossings",
+           "deepfool_step", "differences", "eot", "face", "few_pixels", "fgsm", "four_frequencies", "four_pixels",
+           "gradients", "largest_value", "lottery", "louder", "masks", "memory", "one_million", "pgd", "plasticity",
+           "rank_rule", "restarts", "ring_energy", "rounded", "sanger", "sealed", "shifts", "shorten", "silenced",
+           "silent", "sizes", "smallest_eps", "stand_ins", "sure", "taught", "temperature", "there_and_back",
+           "three_classes", "three_spectra", "three_steps", "three_units", "to_boundary", "to_images", "trained",
+           "trainings", "two_neurons", "two_searches", "two_steps", "units"]
