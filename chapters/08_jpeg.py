@@ -344,7 +344,7 @@ family(left, [0, *photo_record["curve eps"]], lambda quality: [[value] for value
 family(middle, FINE, lambda quality: [lossless(quality, i) for i in range(len(FINE))], SHOWN)
 for ax, title in ((left, "Trained on the copy"), (middle, "On 3,000 lossless")):
     ax.set(title=title, xticks=[0, 8 / 255, 16 / 255], xticklabels=["0", "8/255", "16/255"])
-left.legend()
+middle.legend(loc="upper right")
 clean = {"copy": lambda quality: ON[quality][0], "lossless": lambda quality: mean(lossless(quality, 0))}
 for (name, value), look in zip(clean.items(), plots.OTHERS):
     right.plot([int(quality) for quality in QUALITIES[1:]], [value(quality) for quality in QUALITIES[1:]], color=look.colour, marker=look.marker, linestyle=look.line, label=name)
