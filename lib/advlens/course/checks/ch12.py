@@ -41,7 +41,8 @@ PENCIL = {
     }),
     "new": ([[0.8, 0.6], [2.2, -2.5], [0, 1]], {
         "Those are the changes: add them to the rows.": [[-0.2, -0.4], [0.2, -0.5], [0, 0]],
-        "The division by m = 2.5 is missing, or your m is 1: the largest entry counts without its sign.": [[0.5, 0], [2.5, -3.25], [0, 1]],
+        "The division by m = 2.5 is missing, or your m is 1: the largest entry counts without its sign.":
+            [[0.5, 0], [2.5, -3.25], [0, 1]],
         "The largest absolute entry is one number for all rows: 2.5.": [[0.75, 0.5], [2.2, -2.5], [0, 1]],
         "The factor of the step, 1/2, is missing.": [[0.6, 0.2], [2.4, -3], [0, 1]],
         "The runner-up unlearns: its bracket is multiplied by -1/2.": [[0.8, 0.6], [1.8, -1.5], [0, 1]],
