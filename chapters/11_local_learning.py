@@ -74,7 +74,7 @@ def walk(rule, x, w, step, theta=1.0, sliding=0.0, most=1e12):
     for one in x[:, None, :]:
         y = one @ w.T
         changed = w + step * RULES[rule](one, y, w, theta)
-        w = torch.where(w.norm(dim=1, keepdim=True) < most, changed, w) if rule in ("Hebb", "CLO") else changed
+        w = torch.where(w.norm(dim=1, keepdim=True) < most, changed, w) if rule in ("Hebb", "CLO", "BCM") else changed
         theta = hebbian.slide(theta, y, sliding) if rule == "BCM" else theta
         path.append(w)
     return torch.stack(path), theta
@@ -130,13 +130,13 @@ widgets.explore(draw_seen, alt=say_seen, rule=["Hebb", "Oja"], examples=SEEN,
 #
 # A neuron keeps a voltage of about $-65$ millivolts across its membrane. When the voltage rises above a threshold it jumps up and back within about a millisecond: that is a {term}`spike`, and it travels along the cell to all the places where it touches others. Such a place is a {term}`synapse`. It works in one direction, from the *presynaptic* neuron to the *postsynaptic* one, and how strongly it acts is its **weight**. Learning is taken to be the change of these weights {cite}`belaustegui2022`.
 #
-# Most models count spikes instead of timing them. Then the presynaptic neurons have **rates** $x_1, \dots, x_D$ (spikes per second, or in units of a usual rate), the weights are $w_1, \dots, w_D$, and the postsynaptic rate is simply
+# Many models count spikes instead of timing them. Then the presynaptic neurons have **rates** $x_1, \dots, x_D$ (spikes per second, or in units of a usual rate), the weights are $w_1, \dots, w_D$, and the postsynaptic rate is simply
 #
 # $$
 # y = w_1 x_1 + \dots + w_D x_D = w^\top x .
 # $$
 #
-# A rate is never negative. Where this chapter lets $x$ or $y$ be negative, it means the difference from a usual rate.
+# A rate is never negative. Where this chapter lets $x$ or $y$ be negative, it means the difference from a usual rate. It also lets a weight pass through zero; a real synapse either excites or inhibits, and two of them would have to share the work.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A drawing. Three small circles on the left, the presynaptic rates x1, x2 and x3, each joined by a line to one large circle on the right, the neuron with its rate y. The line from x2 is drawn bold. Beside it stand the three things that this synapse can know: x2, y and its own weight w2."}, "figure": {"caption": "One neuron with three inputs. The bold synapse can know what is printed in bold.", "name": "fig-11-synapse"}}
 ax = plots.axes(height=2.4)
@@ -155,13 +155,13 @@ ax.set_axis_off()
 plots.finish(ax)
 
 # %% [markdown]
-# A learning rule is {term}`local <local rule>` if the change of $w_i$ depends only on what is present at that synapse: the presynaptic activity $x_i$, the postsynaptic activity $y$, the weight $w_i$ itself, and perhaps one signal that all synapses of the neuron share. It may not depend on the weights of other neurons, nor on an error that is computed elsewhere. Nearly all rules of this chapter have the form
+# A learning rule is {term}`local <local rule>` if the change of $w_i$ depends only on what is present at that synapse: the presynaptic activity $x_i$, the postsynaptic activity $y$, the weight $w_i$ itself, and perhaps one signal that all synapses of the neuron share. It may not depend on the weights of other neurons, nor on an error that is computed elsewhere. The first four rules of this chapter have the form
 #
 # $$
 # \Delta w_i = \eta \; \varphi(y) \; x_i ,
 # $$
 #
-# where $\eta > 0$ is a small **step** and $\varphi$ says what the activity of the neuron does to its synapses. The rules differ in $\varphi$. (In chapters on attacks $\eta$ is a perturbation; here there is none, and the step keeps its usual letter.)
+# where $\eta > 0$ is a small **step** and $\varphi$ says what the activity of the neuron does to its synapses. They differ in $\varphi$. (In the chapters on attacks $\eta$ is a perturbation and $y$ a class. Here $\eta$ is the step, its usual letter, and $y$ what a neuron answers.)
 #
 # ## Hebb, and the opposite
 #
@@ -245,7 +245,7 @@ widgets.explore(draw_hebb, alt=say_hebb, rule=["Hebb", "anti-Hebb"], presynaptic
 # \theta \;\leftarrow\; \theta + r \, (y^2 - \theta) ,
 # $$
 #
-# a common form; the original takes another power of the mean activity. A change of the rule of change is called *metaplasticity*. The threshold is one number for the whole neuron, so the rule is still local.
+# a common form {cite}`intrator1992`; the original takes a power of the mean of $y$ instead. A change of the rule of change is called *metaplasticity*. The threshold is one number for the whole neuron, so the rule is still local.
 
 # %% tags=["nbval-check-output"]
 def bcm(x, y, theta):
@@ -321,7 +321,7 @@ gone = [theta for theta in THETAS.values() if left_at["CLO", theta]]
 starts = torch.rand(10, 2, generator=seeded(1))
 picked = walk("BCM", patterns.repeat(1500, 1), starts, theta=1.0, **CHOICE)[0][-1] @ patterns.T
 for_a = int((picked[:, 0] > picked[:, 1]).sum())
-records.say("Under CLO the fate hangs on the threshold: with the thresholds {low} the answers grow out of the picture, with {high} both fade to nothing. Under BCM the neuron is selective with each of the {n} first thresholds: it ends with an answer of {a} to $A$ and of {c:.2f} to $B$ (largest size). "
+records.say("Under CLO the fate hangs on the threshold: with the thresholds {low} the answers grow out of the picture, with {high} both fade to nothing. Under BCM, with a speed of $r = 0.05$, the neuron is selective with each of the {n} first thresholds: it ends with an answer of {a} to $A$ and of {c:.2f} to $B$ (the largest of the {n}, in size). "
             "Which pattern wins depends on the first weights. From {k} other starts, drawn at random between $0$ and $1$, it chose $A$ {for_a} times and $B$ {for_b} times, and the answer to the other one ended at {off:.2f} at most in size.",
             low=", ".join(f"{t:g}" for t in gone), high=", ".join(f"{t:g}" for t in THETAS.values() if t not in gone), n=len(THETAS),
             a=between([ends["BCM", t][0] for t in THETAS.values()]), c=max(abs(ends["BCM", t][1]) for t in THETAS.values()),
@@ -331,9 +331,22 @@ records.say("Under CLO the fate hangs on the threshold: with the thresholds {low
 
 # %% [markdown]
 # :::{container} covered
-# Where does it stop? If the neuron answers $y$ to one pattern and 0 to the other, and both come equally often, the mean of the squared answers is $y^2/2$, and that is where $\theta$ goes. The rule rests where $y = \theta = y^2/2$, that is, at $y = 2$. (The figure ends a little higher, since there the threshold is not quite the mean: it moves after each example.)
-# :::
+# Where does it stop? If the neuron answers $y$ to one pattern and 0 to the other, and both come equally often, the mean of the squared answers is $y^2/2$, and that is where $\theta$ goes. The rule rests where $y = \theta = y^2/2$, that is, at $y = 2$. (With patterns in turn it stands a little below the mean when $A$ comes, at $\tfrac{1-r}{2-r}\, y^2$. So the rest is at $y = \tfrac{2-r}{1-r}$, which is $2.05$ for $r = 0.05$.)
 #
+# That there is a place to rest does not say that the neuron gets there. What if the threshold is slower?
+# :::
+
+# %% tags=["remove-input", "covered"]
+long_run, slower = patterns.repeat(2000, 1), {}
+for r in (0.02, 0.005):
+    slower[r] = walk("BCM", long_run, torch.tensor([[0.6, 0.4]]).repeat(len(THETAS), 1), 0.02, theta=torch.tensor(list(THETAS.values())), sliding=r, most=50)[0]
+swing = slower[0.02][-1000:] @ patterns[0]
+burst = sum(when is not None for when in exploded(slower[0.005], 50))
+records.say("With the same steps and a speed of $r = 0.02$ the answer to $A$ does not settle in {seen:,} examples: it swings between {low:.1f} and {high:.1f}, from each first threshold. With $r = 0.005$ the weights have grown longer than {most} from {burst} of the {n} first thresholds, before the threshold could catch up. BCM stays bounded here only if the threshold is quick against the weights; what a slow one does has been studied in more detail by {{cite}}`udeigwe2017`.",
+            low=swing.min().item(), high=swing.max().item(), most=50, burst=burst, n=len(THETAS), seen=len(long_run),
+            holds=(swing.amax(0) - swing.amin(0)).min() > 1 and slower[0.02].norm(dim=2).max() < 50 and burst >= 3)
+
+# %% [markdown]
 # ## Synaptic scaling
 #
 # Another way to stay bounded: leave the rule as it is, and let the neuron turn all of its weights up or down together until its mean activity $\bar y$ is near a target $y_0$. This **synaptic scaling** has been observed in cultured neurons {cite}`turrigiano2008`; it is slow, hours to days. As a formula,
@@ -402,7 +415,7 @@ second = rates.T @ rates / len(rates)
 largest = torch.linalg.eigvalsh(second)[-1].item()
 over = {t: (course[-1] @ rates.mean(0)).item() - t for t, course in with_target.items()}
 axis = torch.linalg.eigh(second)[1][:, -1]
-records.say("The activity stops, but not at the target: it ends {ends} above it, for each of the five targets. The formula says why. Hebb's rule drives the weights towards the direction in which $E[xx^\\top]$ stretches most, and there the mean change is $\\eta\\,(\\lambda + c\\,(y_0 - \\bar y))\\,w$, with $\\lambda$ the largest eigenvalue. It is zero at $\\bar y = y_0 + \\lambda/c$, here {predicted:.3f} above the target.",
+records.say("The activity settles, but not at the target: it ends {ends} above it, for each of the five targets. The formula says why. Hebb's rule drives the weights towards the direction in which $E[xx^\\top]$ stretches most, and there the mean change is $\\eta\\,(\\lambda + c\\,(y_0 - \\bar y))\\,w$, with $\\lambda$ the largest eigenvalue. It is zero at $\\bar y = y_0 + \\lambda/c$, here {predicted:.3f} above the target.",
             ends=between(over.values(), ".3f"), predicted=largest / STRENGTH,
             holds=all(abs(value - largest / STRENGTH) < 5e-4 for value in over.values()) and all(F.cosine_similarity(course[-1], axis, dim=0).abs() > 0.999 for course in with_target.values()))
 
@@ -508,7 +521,8 @@ def draw_volley(sweeps):
 def say_volley(sweeps):
     weights, post = volleys[0][sweeps]
     when = "does not fire in this sweep" if post is None else f"fires at {post:.0f} milliseconds"
-    return f"After {sweeps} sweeps the neuron {when}. {int((weights > 0.5).sum())} weights are above one half, the latest of them at {usual[weights > 0.5].max().item() if (weights > 0.5).any() else 0:.0f} milliseconds; {int((weights == 0).sum())} are zero."
+    latest = f", the latest of them at {usual[weights > 0.5].max().item():.0f} milliseconds" if (weights > 0.5).any() else ""
+    return f"After {sweeps} sweeps the neuron {when}. {int((weights > 0.5).sum())} weights are above one half{latest}; {int((weights == 0).sum())} are zero."
 
 
 widgets.explore(draw_volley, alt=say_volley, sweeps=SHOWN,
@@ -519,7 +533,7 @@ times_of = lambda run: [post for _, post in run if post is not None]
 early, late = ([mean(times_of(part)) for part in parts] for parts in ([run[:5] for run in volleys], [run[-20:] for run in volleys]))
 silent = sum(post is None for run in volleys for _, post in run)
 strong = [usual[run[-1][0] > 0.5].tolist() for run in volleys]
-records.say("In {n} runs with other random errors the spike comes at {a:.0f} to {b:.0f} ms in the first five sweeps (means; in {silent} of all {all} sweeps it was silent), and at {c:.1f} to {d:.1f} ms in the last {last}. Inputs before the spike win, so the potential rises earlier, so the neuron fires earlier, and inputs that used to lie before its spike now lie behind it. In the end {few} to {most} inputs have a weight above one half, and each of them usually fires in the first {ms:.0f} ms. STDP has made the neuron answer to the beginning of the volley.",
+records.say("In {n} runs with other random errors the spike comes at {a:.0f} to {b:.0f} ms in the first five sweeps (means; in {silent} of all {all} sweeps it was silent), and at {c:.1f} to {d:.1f} ms in the last {last}. Inputs before the spike win, so the potential rises earlier, so the neuron fires earlier, and inputs that used to lie before its spike now lie behind it. In the end {few} to {most} inputs have a weight above one half, and each of them usually fires in the first {ms:.0f} ms. STDP has made the neuron answer to the beginning of each sweep, as in simulations before ours {{cite}}`guyonneau2005`.",
             n=len(volleys), a=min(early), b=max(early), c=min(late), d=max(late), last=20, silent=silent, all=sum(map(len, volleys)), few=min(map(len, strong)), most=max(map(len, strong)), ms=max(map(max, strong)),
             holds=max(late) < min(early) / 2 and max(map(max, strong)) < 10)
 
@@ -531,7 +545,7 @@ records.say("In {n} runs with other random errors the spike comes at {a:.0f} to 
 #
 # ## One task for all
 #
-# Now the rules side by side, on a cloud like that of the opening: two inputs, centred (each has mean zero), drawn from the same normal distribution. Each rule begins with five first weights of length 1 in random directions, sees the same 6,000 fresh examples, and takes steps of $0.003$ (BCM's threshold: speed $0.02$). Scaling and STDP are left out: the one needs a mean activity that is not zero, the other spikes.
+# Now the rules side by side, on a cloud like that of the opening: two inputs, centred (each has mean zero), drawn from the same normal distribution. Each rule begins with five first weights of length 1 in random directions, sees the same 6,000 fresh examples, and takes steps of $0.003$ (BCM's threshold: speed $0.02$). One whose weights are longer than $10^{12}$ learns no more. Scaling and STDP are left out: the one needs a mean activity that is not zero, the other spikes.
 #
 # What could a rule find? The cloud is described by its matrix of second moments, $C = E[x x^\top]$, which for centred inputs is the covariance. Its eigenvector $v_1$ with the largest eigenvalue $\lambda_1$ points along the long axis, the first {term}`principal component`; $v_2$ points along the short one.
 
@@ -576,22 +590,22 @@ records.say("From least to most of the five starts; the cosine is without its si
             and min(size["CLO, theta = 0.2"]) > 1000 and max(size["CLO, theta = 4"]) < 1 and min(size["Hebb"]) > 1e3)
 
 # %% [markdown]
-# That BCM has no preferred direction here can be proved. For normally distributed inputs with mean zero and any smooth enough function $f$ of the answer, $E[f(y)\,x] = E[f'(y)]\; C w$ (Stein's identity). With $f = \varphi$, a standard deviation $S$ of the answers, and $\theta = E[y^2] = S^2$, the mean change is
+# That BCM can rest in any direction here can be proved. For normally distributed inputs with mean zero and any smooth enough function $f$ of the answer, $E[f(y)\,x] = E[f'(y)]\; C w$ (Stein's identity). With $f = \varphi$, a standard deviation $S$ of the answers, and $\theta = E[y^2] = S^2$, the mean change is
 #
 # $$
 # E[\Delta w] = \eta \, \Bigl( \tfrac{2 S}{\sqrt{2 \pi}} - \tfrac{S^2}{2} \Bigr) \, C w .
 # $$
 #
-# It vanishes where $S = 4/\sqrt{2 \pi} \approx 1.6$, whatever the direction.
+# It vanishes where $S = 4/\sqrt{2 \pi} \approx 1.6$, whatever the direction of $w$.
 
 # %% tags=["remove-input"]
-records.say("In the five runs the standard deviation of the answers ended at {low:.2f} to {high:.2f}; a single example still jolts the weights, so they keep wandering. BCM looks for inputs that make the neuron answer rarely and strongly, and in a normal cloud all directions are alike in that. On images they are not, as the next section shows.",
+records.say("In the five runs the standard deviation of the answers ended at {low:.2f} to {high:.2f}; the step is finite, so the weights keep wandering. BCM seeks directions in which a few answers are large and most are small {{cite}}`intrator1992`, and in a normal cloud all directions are alike in that. On images they need not be.",
             low=min(spread), high=max(spread), holds=1.3 < min(spread) and max(spread) < 2.0)
 
 # %% [markdown]
 # ### The same rules on patches of digits
 #
-# The second task: 3,000 patches of $9 \times 9$ pixels, cut at random places out of MNIST's training images (nearly empty ones are left out). The mean patch is subtracted from each. One neuron with 81 inputs sees 6,000 of them, in random order, from five starts.
+# The second task: 3,000 patches of $9 \times 9$ pixels, cut at random places out of MNIST's training images (nearly empty ones are left out). The mean patch is subtracted from each. One neuron with 81 inputs sees each patch twice, 6,000 examples in random order, from five starts of length 1. The steps are $0.003$ again, for CLO $0.01$ with $\theta = 1$; the speed of BCM's threshold is $0.01$.
 
 # %% tags=["remove-input"]
 widgets.predict(
@@ -644,9 +658,9 @@ Markdown("\n".join(lines))
 # %% tags=["remove-input", "covered"]
 bcm_facts, oja_facts, anti_facts, clo_facts = (patch_facts[rule] for rule in ("BCM", "Oja", "anti-Hebb", "CLO"))
 average = first.explained_variance_.sum() / first.explained_variance_ratio_.sum() / SIDE**2
-records.say("*Strong answers*: share of the patches with an answer of more than two standard deviations; $v_1$: PCA's first component. Hebb and Oja find it, Hebb until it was stopped at a length of {hebb}, Oja at a length near one. Anti-Hebb keeps what is left when all that varies has been taken away: along its weights the patches have a variance of at most {anti:.3f}, against {average:.2g} for the mean over all directions. CLO at this threshold, above which {above:.1%} of the first answers lie, ends in nearly the same directions as anti-Hebb (cosines of at least {like:.3f}). "
-            "BCM finds something else from each start (cosines between two of them of at most {alike:.2f}), and {strong:.1%} to {most:.1%} of the patches make its neuron answer by more than two standard deviations, against {low:.1%} at most for Oja's: selective again.",
-            hebb=power(1.01 * min(patch_facts["Hebb"]["length"])), anti=max(anti_facts["variance"]), average=average, above=(patches @ five_starts.T > 1).float().mean().item(), like=(F.normalize(learnt["CLO"], dim=1) * F.normalize(learnt["anti-Hebb"], dim=1)).sum(1).min().item(), alike=max(bcm_facts["alike"]), strong=min(bcm_facts["strong"]), most=max(bcm_facts["strong"]), low=max(oja_facts["strong"]),
+records.say("*Strong answers*: share of the patches with an answer of more than two standard deviations ({normal:.1%} for a normal distribution); $v_1$: PCA's first component. Hebb and Oja find it, Hebb until it was stopped at a length of {hebb}, Oja at a length near one. Anti-Hebb keeps what is left when most of what varies has been taken away: along its weights the patches have a variance of at most {anti:.3f}, against {average:.2g} for the mean over all directions. CLO at this threshold, above which {above:.1%} of the first answers lie, ends in nearly the same directions as anti-Hebb (cosines of at least {like:.3f}). "
+            "BCM finds something else from each start (cosines between two of them of at most {alike:.2f}), and {strong:.1%} to {most:.1%} of the patches make its neuron answer by more than two standard deviations, against {low:.1%} at most for Oja's.",
+            normal=0.5 * math.erfc(math.sqrt(2)), hebb=power(1.01 * min(patch_facts["Hebb"]["length"])), anti=max(anti_facts["variance"]), average=average, above=(patches @ five_starts.T > 1).float().mean().item(), like=(F.normalize(learnt["CLO"], dim=1) * F.normalize(learnt["anti-Hebb"], dim=1)).sum(1).min().item(), alike=max(bcm_facts["alike"]), strong=min(bcm_facts["strong"]), most=max(bcm_facts["strong"]), low=max(oja_facts["strong"]),
             holds=min(patch_facts["Hebb"]["cosine"]) > 0.9 and min(oja_facts["cosine"]) > 0.9 and max(abs(length - 1) for length in oja_facts["length"]) < 0.1 and max(anti_facts["variance"]) < average / 4 and max(clo_facts["variance"]) < average / 2 and (F.normalize(learnt["CLO"], dim=1) * F.normalize(learnt["anti-Hebb"], dim=1)).sum(1).min() > 0.8
             and max(bcm_facts["alike"]) < 0.9 and min(bcm_facts["strong"]) > max(oja_facts["strong"]))
 
@@ -692,7 +706,7 @@ records.say("*Strong answers*: share of the patches with an answer of more than 
 # - along $v_j$ with $j \ne k$ grows at the rate $\lambda_j - \lambda_k$,
 # - along $v_k$ shrinks at the rate $2 \lambda_k$.
 #
-# A disturbance along an eigenvector with a larger eigenvalue grows. Only $\pm v_1$ has none above it, so these two are the only ones that hold. At $w = 0$ everything grows.
+# A disturbance along an eigenvector with a larger eigenvalue grows. Only $\pm v_1$ has none above it, so these two are the only ones that hold (are *stable*). At $w = 0$ everything grows.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A field of short arrows in the plane of the two weights. They flow away from the centre and from two open circles on the short axis, and towards two filled dots on the long axis, at distance one from the centre."}, "figure": {"caption": "The mean change under Oja's rule on the 6,000 correlated inputs, all arrows drawn equally long. Filled: rest points that hold; open: rest points that do not.", "name": "fig-11-rest"}}
 drift = lambda w: moments @ w - (w @ moments @ w) * w
@@ -708,12 +722,12 @@ plots.finish(ax, MADE)
 # %% tags=["remove-input"]
 growth = {k: torch.linalg.eigvals(torch.func.jacrev(drift)(vectors[:, k])).real.sort().values.tolist() for k in (0, 1)}
 proved = {0: sorted((-2 * values[0].item(), (values[1] - values[0]).item())), 1: sorted((-2 * values[1].item(), (values[0] - values[1]).item()))}
-records.say("A check of the proof by automatic differentiation, on the inputs of the last section but one: at $v_1$ the two rates are {a:.3f} and {b:.3f}, at $v_2$ they are {c:.3f} and {d:+.3f}; the formula gives the same numbers, up to rounding.",
+records.say("A check of the proof by automatic differentiation, on the same inputs: at $v_1$ the two rates are {a:.3f} and {b:.3f}, at $v_2$ they are {c:.3f} and {d:+.3f}; the formula gives the same numbers, up to rounding.",
             a=growth[1][0], b=growth[1][1], c=growth[0][0], d=growth[0][1],
             holds=all(abs(x - y) < 1e-5 for k in (0, 1) for x, y in zip(growth[k], proved[k])) and max(growth[1]) < 0 < max(growth[0]))
 
 # %% [markdown]
-# With a finite step the weights keep trembling around $v_1$, and a little more than 1 long. If the step falls towards zero, slowly enough, they come to rest. In code it is a loop of four lines; the step is measured in units of one over the mean squared length of an example:
+# With a finite step the weights keep trembling around $v_1$, and a little more than 1 long. If the step falls towards zero, slowly enough, they come to rest. In code it is a loop of four lines; here the step is given in units of one over the mean squared length of an example:
 
 # %% tags=["nbval-check-output"]
 def oja_unit(x, step, epochs, generator):
@@ -756,18 +770,18 @@ def draw_oja(patches_seen):
 
 widgets.explore(draw_oja, alt=lambda patches_seen: f"After {patches_seen:,} patches the cosine between the weights and the first principal component is {close[0][patches_seen]:.3f}; the weights have length {courses[0][patches_seen].norm():.3f}.",
                 patches_seen={f"{n:,}": n for n in SEEN_PATCHES},
-                caption="Oja's rule on patches of digits, one patch after the other, beside the first principal component as scikit-learn's PCA computes it from all of them at once. The step begins at 0.01 and falls to zero with the last patch.")
+                caption="Oja's rule on patches of digits, one patch after the other, beside the first principal component as scikit-learn's PCA computes it from all of them at once. The step, in plain numbers, begins at 0.01 and falls to zero with the last patch.")
 
 # %% tags=["remove-input"]
 cosine = [(F.normalize(w, dim=0) @ components[0]).abs().item() for w in courses[:, -1]]
 long = [course[-1].norm().item() for course in courses]
 ratio = (first.explained_variance_[0] / first.explained_variance_[1]).item()
-display(records.say("From five starts the cosine with scikit-learn's first component ends at {a}, the length at {c}. The first eigenvalue of the patches is {ratio:.2f} times the second.",
+display(records.say("From five starts the cosine with scikit-learn's first component ends at {a}, the length at {c}. The first eigenvalue of the patches is {ratio:.2f} times the second; by the proof, the nearer the two are, the more slowly the second component fades.",
                     a=between(cosine, ".4f"), c=between(long, ".3f"), ratio=ratio, holds=min(cosine) > 0.99 and max(abs(value - 1) for value in long) < 0.01),
         records.verdict("With Oja's rule the weights of one neuron converge to a vector of norm 1 in the direction of the principal component of the inputs.",
                         source="belaustegui2022", where="section 2.1.1", reported="stated for any inputs, after Oja (1982)",
                         measured=f"five starts each: patches of digits, cosine with PCA's component at least {min(cosine):.4f}, length {between(long, '.3f')}; two correlated inputs, cosine at least {min(turn['Oja']):.4f}",
-                        verdict="confirmed", why="Proved above for the mean change, where the inputs are centred, the largest eigenvalue is single and the step is small and falls."))
+                        verdict="confirmed", why="Proved above for the mean change: these two rest points, and no others, are stable, if the inputs are centred and the eigenvalues differ. That single examples lead there, with a falling step, is what the runs show."))
 
 # %% [markdown]
 # ## Several neurons
@@ -793,13 +807,13 @@ widgets.predict(
 # \end{aligned}
 # $$
 #
-# with one row $w_i$ of $W$ for each neuron. The lateral weights begin at zero and learn by the anti-Hebbian rule,
+# with one row $w_i$ of $W$ for each neuron, $a$ the activities of all, $1$ the identity matrix and $L_{ii} = 0$. The lateral weights begin at zero and learn by the anti-Hebbian rule,
 #
 # $$
 # \Delta L_{ij} = -\rho \, a_i \, a_j , \qquad i \ne j ,
 # $$
 #
-# with a step $\rho$. Whatever two neurons say together becomes inhibition between them, and the rule rests only where no two activities correlate. The weights $W$ learn by Oja's rule at the same time, with $a_i$ in the place of $y$. Such a layer was proposed by {cite}`foldiak1989`.
+# with a step $\rho$. Whatever two neurons say together becomes inhibition between them, and for centred inputs the rule rests only where no two activities correlate. The weights $W$ learn by Oja's rule at the same time, with $a_i$ in the place of $y$. Such a layer was proposed by {cite}`foldiak1989`.
 # :::
 
 # %% tags=["covered", "nbval-check-output"]
@@ -852,20 +866,20 @@ least = min((matrix + torch.eye(UNITS)).min().item() for matrix in together[0.0]
 variance = lambda basis: (patches @ torch.linalg.qr(basis.T)[0]).pow(2).sum().item()
 kept = {rho: [variance(weights) / variance(components) for weights, _ in found] for rho, found in layers.items()}
 single = [(F.normalize(weights, dim=1) @ components.T).abs().amax(1).min().item() for weights, _ in layers[0.1]]
-display(records.say("Five runs. Under Oja's rule alone every two neurons correlate by at least {least:.3f} in size. With lateral weights the largest correlation between two neurons is {a:.2f} to {b:.2f}. Together the four weight vectors now span {c:.1%} to {d:.1%} of the variance of the best four directions, those of PCA. "
+display(records.say("Five runs. Under Oja's rule alone every two neurons have a correlation of {least:.3f} in size. With lateral weights the largest correlation between two neurons is {a:.2f} to {b:.2f}. Together the four weight vectors now span {c:.1%} to {d:.1%} of the variance of the best four directions, those of PCA. "
                     "But a single neuron is not a single component: in each run at least one neuron has a cosine of at most {e:.2f} with every one of the four. The layer finds the space of the first components, and axes of its own inside it.",
                     least=least, a=min(worst[0.1]), b=max(worst[0.1]), c=min(kept[0.1]), d=max(kept[0.1]), e=max(single), holds=least > 0.99 and max(worst[0.1]) < 0.15 and min(kept[0.1]) > 0.97 and max(single) < 0.95),
         records.verdict("If several neurons learn by Oja's rule alone, most likely all of them tend to the same vector, the principal component; lateral weights that learn by the rule with the minus sign decorrelate their activities.",
                         source="belaustegui2022", where="section 2.1.2", reported="stated for any inputs",
-                        measured=f"four neurons on patches of digits, five runs: alone, correlations of at least {least:.3f}; with lateral weights, at most {max(worst[0.1]):.2f}",
+                        measured=f"four neurons on patches of digits, five runs: alone, correlations of {least:.3f} in size; with lateral weights, at most {max(worst[0.1]):.2f}",
                         verdict="confirmed", why="Without lateral weights each neuron obeys the proof for one. The lateral rule rests only where the activities do not correlate."))
 
 # %% [markdown]
-# Rules that hand out the components in order exist as well: in that of {cite}`sanger1989` each neuron learns from what the neurons before it leave over.
+# Rules that hand out the components in order exist as well: in that of {cite}`sanger1989` each neuron learns from what the neurons before it leave over. By the definition at the top it is not local, for it needs the weights of those neurons.
 #
 # ## Uncorrelated is not independent
 #
-# Two signals are **independent** if knowing one says nothing about the other. Then they are uncorrelated, but the reverse is not true. Here two independent sources $s_1, s_2$, both silent most of the time and loud now and then (a Laplace distribution), are mixed, $x = A s$, with an unknown matrix $A$. Can a neuron find a source again, from the mixtures alone?
+# Two signals are **independent** if knowing one says nothing about the other. Then they are uncorrelated, but the reverse is not true. Here two independent sources $s_1, s_2$, both silent most of the time and loud now and then (a Laplace distribution), each with mean 0 and variance 1, are mixed, $x = A s$, with an unknown matrix $A$. Can a neuron find a source again, from the mixtures alone?
 #
 # First make the mixtures uncorrelated with variance 1, by principal components: this is {term}`whitening`, and $z$ is the whitened $x$. Every rotation of $z$ is just as white, so no rule that looks at correlations only can tell which rotation is the right one. Something else must: the excess {term}`kurtosis` $E[y^4]/E[y^2]^2 - 3$, which is 0 for a normal distribution and positive for loud and silent signals like ours. Since $z$ is white, a neuron with weights $w$ of length 1 answers $y = u_1 s_1 + u_2 s_2$ with $u_1^2 + u_2^2 = 1$, and
 #
@@ -873,13 +887,13 @@ display(records.say("Five runs. Under Oja's rule alone every two neurons correla
 # E[y^4] = 3 + \kappa_1 u_1^4 + \kappa_2 u_2^4 ,
 # $$
 #
-# where $\kappa_1, \kappa_2 > 0$ are the kurtoses of the sources. It is largest exactly where one of $u_1, u_2$ is $\pm 1$ and the other is 0: at a source. Its gradient in $w$ is $4\,E[y^3 z]$, Hebb's rule with $y^3$ in the place of $y$. With a decay like Oja's,
+# where $\kappa_1, \kappa_2 > 0$ are the kurtoses of the sources. It has its maxima exactly where one of $u_1, u_2$ is $\pm 1$ and the other is 0: at a source. Its gradient in $w$ is $4\,E[y^3 z]$, Hebb's rule with $y^3$ in the place of $y$. With a decay like Oja's,
 #
 # $$
 # \Delta w_i = \eta \, ( y^3 z_i - y^4 w_i ) ,
 # $$
 #
-# length 1 holds again. Such nonlinear Hebbian rules are due to {cite}`hyvarinen1998`.
+# length 1 holds again. Such nonlinear Hebbian rules are due to {cite}`hyvarinen1998`. One neuron learns one source. With two sources that is enough: in the white plane the other one lies at a right angle.
 
 # %%
 def source_unit(z, step, generator, steps=2000):
@@ -891,7 +905,7 @@ def source_unit(z, step, generator, steps=2000):
         w = w + step * (1 - k / steps) * (y**3 * (x - y * w)).mean(0)
     return w
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels of dots. The mixtures: a slanted cross whose two arms are the sources. After whitening: a cross with arms at a right angle, turned against the axes. Along the weights that were learnt: a cross whose arms lie on the axes."}, "figure": {"caption": "Two mixed sources, whitened by their principal components, and seen along the weights that the cubic rule has learnt. Orange lines: the two sources. One run of five.", "name": "fig-11-sources"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels of dots. The mixtures: a slanted cross whose two arms are the sources. After whitening: a cross with arms at a right angle, turned against the axes. Along the weights that were learnt: a cross whose arms lie on the axes."}, "figure": {"caption": "Two mixed sources, whitened by their principal components, and seen along the weights that the cubic rule has learnt (output 1) and at a right angle to them (output 2). Orange lines: the two sources. One run of five.", "name": "fig-11-sources"}}
 def mixture(seed, n=5000):
     """Sources (n, 2), their mixture, the whitened mixture, and the matrix from sources to whitened."""
     generator = seeded(seed)
@@ -937,21 +951,21 @@ for seed, ((s, x, z, *_), (w, basis)) in enumerate(zip(mixed, found)):
 Markdown("\n".join(["| run | PCA | Oja and lateral, three starts | cubic rule |", "|---|---|---|---|", *rows]))
 
 # %% tags=["remove-input"]
-display(records.say("Five runs with other sources, other mixtures and other first weights. For each source we take its larger correlation with one of the two outputs, and print the smaller of these two numbers, which is $1$ if both sources were found. The cubic rule finds both in each run ({a:.3f} or more; the length of its weights is {long}). The principal components are uncorrelated to within rounding, and stay between {b:.2f} and {c:.2f}. "
-                    "Two neurons with lateral weights correlate by {still:.2f} at most, and end anywhere between {d:.2f} and {e:.2f}, depending on the start: in {near} of {runs} runs above {bar}, in the others below.",
-                    a=min(rule_ends), long=between([w.norm().item() for w, _ in found], ".2f"), still=max(still), b=min(pca_ends), c=max(pca_ends), d=min(lateral_ends), e=max(lateral_ends), near=sum(value >= 0.95 for value in lateral_ends), runs=len(lateral_ends), bar=0.95, holds=min(rule_ends) > 0.99 and max(still) < 0.1 and max(pca_ends) < 0.95 and sum(value < 0.95 for value in lateral_ends) >= 5),
-        records.verdict("With competition between the neurons (a rule with the minus sign) their weights surely converge to independent components of the distribution.",
+display(records.say("Five runs with other sources, other mixtures and other first weights. For each source we take its larger correlation with one of the two outputs, and print the smaller of these two numbers, which is $1$ if both sources were found. Uncorrelated outputs cannot have less than {worst:.2f}. With the cubic rule and the right angle both are found in each run ({a:.3f} or more; the learnt weights have length {long}). The principal components are uncorrelated to within rounding, and stay between {b:.2f} and {c:.2f}. "
+                    "Two neurons with lateral weights, which get the mixtures themselves, correlate by {still:.2f} at most, and end anywhere between {d:.2f} and {e:.2f}, depending on the start: in {near} of {runs} runs above {bar}, in the others below.",
+                    worst=math.sqrt(0.5), a=min(rule_ends), long=between([w.norm().item() for w, _ in found], ".2f"), still=max(still), b=min(pca_ends), c=max(pca_ends), d=min(lateral_ends), e=max(lateral_ends), near=sum(value >= 0.95 for value in lateral_ends), runs=len(lateral_ends), bar=0.95, holds=min(rule_ends) > 0.99 and max(still) < 0.1 and max(pca_ends) < 0.95 and sum(value < 0.95 for value in lateral_ends) >= 5),
+        records.verdict("With asymmetry in the rule, or competition between the neurons (a rule with the minus sign), one can make sure that their weights converge to independent components of the distribution.",
                         source="belaustegui2022", where="section 2.1.2", reported="stated for any inputs",
-                        measured=f"two neurons under Oja's rule with lateral weights, on five mixtures of two independent sources, three starts each: activities correlate by {max(still):.2f} at most, and the worse-found source by {min(lateral_ends):.2f} to {max(lateral_ends):.2f}; below 0.95 in {sum(value < 0.95 for value in lateral_ends)} of {len(lateral_ends)} runs",
+                        measured=f"two neurons under Oja's rule with lateral weights, on five mixtures of two independent sources, three starts each: activities correlate by {max(still):.2f} at most; the worse-found source has a correlation of {min(lateral_ends):.2f} to {max(lateral_ends):.2f} with an output, below 0.95 in {sum(value < 0.95 for value in lateral_ends)} of {len(lateral_ends)} runs",
                         verdict="not confirmed", why="Uncorrelated answers leave every rotation of the white plane open. The section's title speaks of independent components, its text also of principal ones; for those, the space spanned by the first ones was found. Only this lateral rule was tried, not other forms of competition."))
 
 # %% [markdown]
 # :::{admonition} Why the layer cannot tell: every rotation is a rest point
 # :class: dropdown note
-# Take two neurons with unit weight vectors as the rows of $W$, and lateral weights $L = 1 - W W^\top$, whose diagonal is zero. Then $a = (W W^\top)^{-1} W x = M x$ with $M = (W^\top)^{-1}$. If $C = W^\top D\, W$ for some diagonal $D$, the activities have the covariance $M C M^\top = D$: they are uncorrelated, so $L$ rests. And Oja's rule rests, since $E[a x^\top] = M C = D\, W$. Such a pair belongs to every rotation matrix $R$ with columns $r_1, r_2$: set $w_i = C^{1/2} r_i / \lVert C^{1/2} r_i \rVert$ and $d_i = \lVert C^{1/2} r_i \rVert^2$; then $\sum_i d_i w_i w_i^\top = C^{1/2} R R^\top C^{1/2} = C$.
+# Take two neurons with unit weight vectors as the rows of $W$, and lateral weights $L = 1 - W W^\top$, whose diagonal is zero. Then $a = (W W^\top)^{-1} W x = M x$ with $M = (W^\top)^{-1}$. If $C = W^\top \Lambda\, W$ for some diagonal $\Lambda$ with entries $d_i$, the activities have the covariance $M C M^\top = \Lambda$: they are uncorrelated, so $L$ rests. And Oja's rule rests, since $E[a x^\top] = M C = \Lambda\, W$, so that the mean change of $w_i$ is $d_i w_i - d_i w_i = 0$. Such a pair belongs to every rotation matrix $R$ with columns $r_1, r_2$: with $C^{1/2}$ the symmetric root of $C$, set $w_i = C^{1/2} r_i / \lVert C^{1/2} r_i \rVert$ and $d_i = \lVert C^{1/2} r_i \rVert^2$; then $\sum_i d_i w_i w_i^\top = C^{1/2} R R^\top C^{1/2} = C$.
 # :::
 #
-# What the cubic rule needed: whitened inputs, sources with positive kurtosis, and at most one of them normal. For sources with negative kurtosis, flatter than a bell, it looks for the wrong thing.
+# What the cubic rule needed: whitened inputs and sources with positive excess kurtosis (one of the two may be normal). If both are negative, flatter than a bell, $E[y^4]$ is smallest at the sources, and a rule would have to go downhill.
 #
 # ## What backpropagation asks of a synapse
 #
@@ -1008,38 +1022,41 @@ print("opposite changes:", torch.allclose(gradient[0], -gradient[1]))
 
 # %% [markdown]
 # :::{container} covered
-# Pre, post, own weight and the error at the output are the same for both neurons, and backpropagation asks for opposite changes. So *no* rule that sees only these can do what backpropagation does in this network. That is the problem in its smallest form. {cite}`belaustegui2022` names three parts of it, in section 1.3:
+# Pre, post, own weight and the error at the output are the same for both neurons, and backpropagation asks for opposite changes. So *no* rule that sees only these can do what backpropagation does in this network. (With a noise of its own in each neuron a rule can try out what helps, and follow the gradient in the mean {cite}`williams1992`.) {cite}`belaustegui2022` names three parts of it, in section 1.3:
 # :::
 #
-# - **Weight transport.** The error must come back through the very weights that the answer went out by. A synapse works in one direction; there would have to be a second one the other way, kept equal while both learn {cite}`crick1989`.
+# - **Weight transport.** The error must come back through the very weights that the answer went out by. A synapse works in one direction; there would have to be a second one the other way, kept equal while both learn {cite}`grossberg1987,crick1989`.
 # - **Locality.** The error is computed many neurons away, and each synapse needs its own share of it at the time when its own activities are still there: first a pass forward, then one backward, with the activities kept.
 # - **Spikes.** Backpropagation multiplies by slopes of real-valued activities. A spike is there or not.
 #
-# **What is known since.** The backward weights need not be the forward ones: with fixed random ones, networks still learnt a number of tasks, since the forward weights come to agree with them (*feedback alignment*, {cite}`lillicrap2016`). On harder tasks of image recognition such methods fell well behind backpropagation {cite}`bartunov2018`. In predictive coding networks, extra neurons hold errors, all changes are local and Hebbian, and under certain conditions they come close to those of backpropagation {cite}`whittington2017`; {cite}`whittington2019` review such models. None of them is known to be what the brain does. That a rule is not found in the brain does not make it a bad rule, nor the other way round.
+# **What is known since.** The backward weights need not be the forward ones: with fixed random ones, networks still learnt a number of tasks, since the forward weights come to agree with them (*feedback alignment*, {cite}`lillicrap2016`). On harder tasks of image recognition this and similar methods fell well behind backpropagation {cite}`bartunov2018`; backward weights that learn as well, without being copied, came close to it on ImageNet {cite}`akrout2019`. In predictive coding networks, extra neurons hold errors, all changes are local and Hebbian, and under certain conditions they come close to those of backpropagation {cite}`whittington2017`; {cite}`whittington2019` review such models. None of them is known to be what the brain does.
 #
 # ## The honest end
 
 # %% tags=["remove-input"]
-records.say("**What was shown.** On two correlated inputs and on {n:,} patches of digits, from five starts each: Hebb's rule grew without bound, the anti-Hebbian rule and CLO with a high threshold faded, CLO with a low threshold exploded on the cloud, BCM and Oja stayed bounded. Oja's rule found the first principal component (cosine at least {oja:.3f} on patches), lateral weights made {units} neurons uncorrelated (at most {corr:.2f}) and the cubic rule found {two} sources (correlation at least {ica:.3f}). "
-            "Each with one choice of steps, which keeps the runs short; other steps were not compared.",
-            n=PATCHES, oja=min(cosine), units=UNITS, corr=max(worst[0.1]), two=2, ica=min(rule_ends), holds=min(cosine) > 0.99 and max(worst[0.1]) < 0.15)
+records.say("**What was shown.** On two correlated inputs and on {n:,} patches of digits, from five starts each: Hebb's rule grew as long as we let it, the anti-Hebbian rule and CLO with a high threshold shrank, CLO with a low threshold exploded on the cloud, Oja stayed bounded, and so did BCM, at these speeds of its threshold. Oja's rule found the first principal component (cosine at least {oja:.3f} on patches), lateral weights made {units} neurons uncorrelated (at most {corr:.2f}) and the cubic rule found one source of two, and with it the other (correlation at least {ica:.3f}). "
+            "Each with one choice of steps, which keeps the runs short; only BCM's threshold was tried at other speeds.",
+            n=PATCHES, oja=min(cosine), units=UNITS, corr=max(worst[0.1]), ica=min(rule_ends), holds=min(cosine) > 0.99 and max(worst[0.1]) < 0.15 and min(rule_ends) > 0.99
+            and max(anti_facts["length"] + clo_facts["length"] + size["anti-Hebb"] + size["CLO, theta = 4"]) < 1 and min(patch_facts["Hebb"]["length"] + size["Hebb"]) > 1e6 and max(bcm_facts["length"] + size["BCM"]) < 10)
 
 # %% [markdown]
 # **What is open.** These are models of one neuron or one layer, of rates or of one spike a sweep. What they say about biology is what the cited experiments say, not what our loops do. Nobody was attacked here, and nothing was classified: whether features that were learnt without labels are useful for recognising digits, or harder to fool, cannot be read off anything above.
 
 # %% tags=["remove-input"]
-hebb_least = min(size["Hebb"])
+alone = torch.tensor([[0.2, 0.6]])
+for _ in range(500):
+    alone = alone + 0.05 * hebbian.hebb(rates, rates @ alone.T)
 length_off = lambda step: max(abs((F.normalize(w + step * (w @ x) * x, dim=0) - (w + step * (w @ x) * (x - (w @ x) * w))).norm().item()) for w in F.normalize(torch.randn(20, 2, generator=seeded(3)), dim=1) for x in cloud[:20])
 order = length_off(0.02) / length_off(0.01)
 records.claims([
     dict(claim="With potentiation alone the weights grow without bound.", source="belaustegui2022", where="section 1.1.4", reported="stated for Hebb's rule",
-         measured=f"Hebb's rule on two correlated inputs, five starts: lengths of more than {hebb_least / 1e6:.0f} million after 6,000 examples, and growing", verdict="confirmed"),
+         measured=f"Hebb's rule alone on two positive rates, where each change strengthens: the length grows {(alone.norm() / math.hypot(0.2, 0.6)).item() / 1e6:.1f} million-fold in 500 rounds, and with centred inputs more than {min(size['Hebb']) / 1e6:.0f} million-fold in 6,000 examples", verdict="confirmed"),
     dict(claim="CLO lets neurons become specific, for visual stimuli above all.", source="belaustegui2022", where="section 1.1.4, retold from the literature", reported="that it can be shown",
          measured="CLO on two patterns without limits on the weights, and no model of the visual cortex", verdict="not tested here"),
     dict(claim="A constant threshold (CLO) does not keep weights from growing without bound; a sliding one (BCM) does.", source="belaustegui2022", where="section 1.1.5", reported="stated for models of these types",
-         measured=f"two patterns, {len(THETAS)} first thresholds: CLO left the picture with {len(gone)} of them, BCM with none; its answers to the preferred pattern ended at {between([ends['BCM', t][0] for t in THETAS.values()])}", verdict="confirmed"),
+         measured=f"two patterns, {len(THETAS)} first thresholds: CLO grew longer than 50 with {len(gone)} of them, BCM with none, if the threshold is quick (its answers to the preferred pattern end at {between([ends['BCM', t][0] for t in THETAS.values()])}); with a threshold ten times slower BCM did so with {burst}", verdict="confirmed"),
     dict(claim="Synaptic scaling keeps the weights within bounds.", source="belaustegui2022", where="section 1.1.5", reported="stated for all synapses onto a neuron",
-         measured=f"with Hebb's rule on two rates, {len(TARGETS)} targets: the mean activity ends at the predicted value, to three decimals", verdict="confirmed"),
+         measured=f"with Hebb's rule on two rates, {len(TARGETS)} targets: the weights come to rest, and the mean activity ends at the predicted value, to three decimals", verdict="confirmed"),
     dict(claim="Mechanisms of the STDP type can explain metaplasticity as in BCM.", source="belaustegui2022", where="section 1.1.5, retold from the literature", reported="that it can",
          measured="one STDP curve on one task; rates and thresholds were not derived from it", verdict="not tested here"),
     dict(claim="The second term of Oja's rule approximates the division by the length.", source="belaustegui2022", where="section 2.1.1", reported="that it does",
@@ -1064,8 +1081,8 @@ records.claims([
 # ## Take-away
 #
 # - A rule is local if a synapse needs only its two ends, its own weight and perhaps one signal for all.
-# - Hebb's rule turns into the direction in which the inputs vary most, and grows without end. What keeps a rule bounded also decides what it computes.
-# - BCM lets a threshold slide and becomes selective. Scaling turns all weights by one factor. STDP prefers the inputs that come before the spike, and so the earliest.
+# - On centred inputs Hebb's rule turns into the direction in which they vary most, and it grows without end. What keeps a rule bounded also decides what it computes.
+# - BCM lets a threshold slide and becomes selective, if the threshold is quick enough. Scaling turns all weights by one factor. STDP prefers the inputs that come before the spike, and so the earliest.
 # - Oja's rule rests at unit eigenvectors of $E[xx^\top]$, and only the first one holds.
 # - Several neurons learn different things only if they hear of each other. Uncorrelated answers are not yet independent ones; a cube in Hebb's rule can find sources that correlations cannot.
 # - Backpropagation needs a number that no synapse of the first layer can see: the weight behind the neuron that it ends on.
