@@ -64,11 +64,16 @@ def mosaic(rows, columns):
     return shown.transpose(1, 2).reshape(1, len(shown) * 29, columns * 29)[:, :-1, :-1]
 
 
+def large(rows, columns):
+    """The mosaic as a panel that may be as wide as a plot."""
+    return plots.noise(mosaic(rows, columns), limit=1)._replace(title="", wide=True, space=3)
+
+
 PAGES = {"1 to 24": 0, "25 to 48": 24, "49 to 72": 48, "73 to 96": 72}
 
 
 def draw_units(network, units):
-    return plots.grid([plots.noise(mosaic(first[network][units:units + 24], 6), limit=1)], source=CHECKPOINTS)
+    return plots.grid([large(first[network][units:units + 24], 6)], source=CHECKPOINTS)
 
 
 def say_units(network, units):
@@ -271,15 +276,17 @@ def update(W, x, k=2, delta=0.4, step=0.1):
     """One mini-batch x (N, D), weights W (K, D), for p = 2."""
     I = x @ W.T                                         # currents (N, K)
     rank = I.argsort(1, descending=True)
-    g = torch.zeros_like(I).scatter_(1, rank[:, :1], 1.0).scatter_(1, rank[:, k - 1:k], -delta)
-    change = g.T @ x - (g * I).sum(0)[:, None] * W      # sum over images of g (x - I W)
+    g = torch.zeros_like(I).scatter_(1, rank[:, :1], 1.0)
+    g.scatter_(1, rank[:, k - 1:k], -delta)
+    change = g.T @ x - (g * I).sum(0)[:, None] * W      # g (x - I W)
     return W + step * change / change.abs().max()
 
 for k in (2, 4, 7):
-    W, x = torch.randn(30, 50, generator=seeded()), torch.rand(20, 50, generator=seeded(1))
-    book = W.clone()
+    W = torch.randn(30, 50, generator=seeded())
+    x, book = torch.rand(20, 50, generator=seeded(1)), W.clone()
     krotov_hopfield.update_(book, x, p=2, k=k, delta=0.4, step=0.1)
-    print("k =", k, "four lines = library:", torch.allclose(update(W, x, k), book, atol=1e-5))
+    same = torch.allclose(update(W, x, k), book, atol=1e-5)
+    print("k =", k, "five lines = library:", same)
 
 # %% [markdown]
 # ## Digits without labels
@@ -299,7 +306,7 @@ for i in range(UPDATES + 1):
 
 # %% tags=["remove-input"]
 def draw_course(updates):
-    return plots.grid([plots.noise(mosaic(kept[updates][:24], 6), limit=1)], source=train.source)
+    return plots.grid([large(kept[updates][:24], 6)], source=train.source)
 
 
 def say_course(updates):
@@ -372,7 +379,7 @@ def unpacked(text):
 
 
 def draw_setting(setting):
-    return plots.grid([plots.noise(mosaic(unpacked(everything[setting]["features"]), 4), limit=1)], source="MNIST, original files; record 12-settings")
+    return plots.grid([large(unpacked(everything[setting]["features"]), 4)], source="MNIST, original files; record 12-settings")
 
 
 def say_setting(setting):
@@ -385,15 +392,21 @@ widgets.explore(draw_setting, alt=say_setting, setting={name: name for name in e
 
 # %% tags=["remove-input", "covered"]
 spread = lambda values, form=".0%": f"{min(values):{form}}" if f"{min(values):{form}}" == f"{max(values):{form}}" else f"{min(values):{form}} to {max(values):{form}}"
-lines = ["| setting | on the sphere | ever win | busiest unit wins | readout, power 1 | power 4.5 |", "|---|---|---|---|---|---|"]
-for name, found in (everything | {"random rows": rows_of["random"], "images as rows": rows_of["images"]}).items():
-    lines.append(f"| {name} | " + " | ".join(spread(found[key]) for key in ("sphere", "win", "most")) + f" | {mean(found['ridge 1']):.1%} | {mean(found['ridge 4.5']):.1%} |")
+lines, columns = ["| setting | sphere | win | busiest | power 1 | power 4.5 |", "|---|---|---|---|---|---|"], ("sphere", "win", "most", "ridge 1", "ridge 4.5")
+listed = everything | {"random rows": rows_of["random"], "image rows": rows_of["images"]}
+for name, found in listed.items():
+    lines.append(f"| {name} | " + " | ".join(f"{mean(found[key]):.0%}" if key in columns[:3] else f"{mean(found[key]):.1%}" for key in columns) + " |")
+apart_by = {key: max(max(found[key]) - min(found[key]) for name, found in listed.items() if name != "random rows") for key in columns}
 display(Markdown("\n".join(lines)), records.quote("12-settings"))
 
 # %% [markdown]
 # :::{container} covered
-# Each line: three trainings, smallest and largest value, or their mean. The readouts are linear, on $\max(0, I_i)$ or on its power $4.5$, fitted by {term}`ridge regression` in closed form on the same 10,000 images and judged on the 10,000 test images. The last two lines did not learn: random rows of length one, and 100 training images as rows.
+# Each line is the mean of three trainings. *Sphere*: the share of rows within a hundredth of length one; *win*: the share of units that win an image; *busiest*: the share of images that the busiest unit wins. The last two columns are readouts, linear in $\max(0, I_i)$ or in its power $4.5$, fitted by {term}`ridge regression` in closed form on the same 10,000 images and judged on the 10,000 test images. The last two lines did not learn: random rows of length one, and 100 training images as rows.
 # :::
+
+# %% tags=["remove-input", "covered"]
+records.say("Of one setting the three trainings lie at most {a:.0f} percentage points apart in the sphere, {b:.0f} in the units that win, {c:.0f} in the busiest, and {d:.1f} and {e:.1f} in the readouts (random rows left out).",
+            **{letter: 100 * value for letter, value in zip("abcde", apart_by.values())})
 
 # %% tags=["remove-input", "covered"]
 got = lambda name, key: mean(everything[name][key])
@@ -420,11 +433,14 @@ def learnt(delta, length, seed=0):
     W = torch.randn(100, 784, generator=draws) * length / 28
     for i in range(UPDATES):
         batch = pixels[torch.randint(len(pixels), (100,), generator=draws)]
-        krotov_hopfield.update_(W, batch, p=2, k=2, delta=delta, step=0.1 * (1 - i / UPDATES))
+        step = 0.1 * (1 - i / UPDATES)
+        krotov_hopfield.update_(W, batch, p=2, k=2, delta=delta, step=step)
     return W
 
-trials = {"punished": learnt(0.4, 28), "not punished": learnt(0, 28), "short start": learnt(0, 1)}
-victories = {name: torch.bincount((pixels @ rows.T).argmax(1), minlength=100) / len(pixels) for name, rows in trials.items()}
+wins = lambda rows: (pixels @ rows.T).argmax(1).bincount(minlength=100)
+trials = {"punished": learnt(0.4, 28), "not punished": learnt(0, 28),
+          "short start": learnt(0, 1)}
+victories = {name: wins(rows) / len(pixels) for name, rows in trials.items()}
 
 # %% tags=["remove-input", "covered"]
 def alike(rows):
@@ -444,7 +460,7 @@ display(records.say("Without punishment {long} of {n} units win images from a lo
 # Here are the first hundred units of each network, our own version of figure 2.1 of {cite}`belaustegui2022`.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two mosaics of ten by ten weight pictures. Left, Bio: shapes of whole digits and parts of digits, many of them blurred, in orange and blue. Right, BP: fine noise with some coarse spots in the middle."}, "figure": {"caption": "One hundred units of Bio and of BP, each divided by its largest weight.", "name": "fig-12-hundred"}}
-plots.grid([[plots.noise(mosaic(weights[:100], 10), limit=1) for weights in (first["the second network"], first["the first network"])]], heads=["Bio", "BP"], source=CHECKPOINTS)
+plots.grid([[large(weights[:100], 10) for weights in (first["the second network"], first["the first network"])]], heads=["Bio", "BP"], source=CHECKPOINTS)
 
 # %% tags=["remove-input"]
 directions = F.normalize(pixels)
@@ -588,7 +604,7 @@ display(records.say("One training of each, all {n:,} test images: Bio {a:.2%} (W
 # %% [markdown]
 # ## How fast
 #
-# The loop of four lines is how the rule is usually programmed, in NumPy: sort all 2,000 currents for each image, fill a matrix with $g$, and multiply twice. But $g$ has two entries for each image that are not zero. So it is enough to find the best $k$ of the currents, and the second product is a sum of single rows.
+# This loop is how the rule is usually programmed, in NumPy: sort all 2,000 currents for each image, fill a matrix with $g$, and multiply twice. But $g$ has two entries for each image that are not zero. So it is enough to find the best $k$ of the currents, and the second product is a sum of single rows.
 
 # %% tags=["remove-input"]
 speed = records.read("12-speed")["values"]
@@ -641,7 +657,11 @@ records.claims([
 #
 # [Exercises for this chapter](../exercises/student/12_competing_units.ipynb)
 #
-# 1. **By hand.**
+# 1. **By hand.** Three units and one image.
+# 2. **Code.** One mini-batch of the rank rule.
+# 3. **Measure.** Three beginnings, and what becomes of them.
+# 4. **Break it.** A unit that wins everything, and work for the others.
+# 5. **Think.** A sentence about a network that has understood.
 #
 # ## Take-away
 #
