@@ -1022,7 +1022,7 @@ print("opposite changes:", torch.allclose(gradient[0], -gradient[1]))
 
 # %% [markdown]
 # :::{container} covered
-# Pre, post, own weight and the error at the output are the same for both neurons, and backpropagation asks for opposite changes. So *no* rule that sees only these can do what backpropagation does in this network. (With a noise of its own in each neuron a rule can try out what helps, and follow the gradient in the mean {cite}`williams1992`.) {cite}`belaustegui2022` names three parts of it, in section 1.3:
+# Pre, post, own weight and the error at the output are the same for both neurons, and backpropagation asks for opposite changes. So *no* rule that sees only these can do what backpropagation does in this network. (With a noise of its own in each neuron a rule can try out what helps, and follow the gradient in the mean {cite}`williams1992`.) {cite}`belaustegui2022` names three parts of the problem, in section 1.3:
 # :::
 #
 # - **Weight transport.** The error must come back through the very weights that the answer went out by. A synapse works in one direction; there would have to be a second one the other way, kept equal while both learn {cite}`grossberg1987,crick1989`.
