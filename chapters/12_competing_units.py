@@ -149,7 +149,7 @@ def draw_contest(inhibition, time):
         ax.plot(found.time[:time + 1], found.activity[:time + 1, i], color=look.colour, linestyle=look.line, label=f"{DRIVES[i]:.1f}")
         ax.plot(found.time[time], found.activity[time, i], "o", color=look.colour, markersize=4)
     ax.axhline(0, color=plots.GREY, linewidth=0.8)
-    ax.set(xlim=(0, 16), ylim=(-5.5, 5), xlabel="time / tau", ylabel="activity h")
+    ax.set(xlim=(0, 16), ylim=(-5.5, 7.5), xlabel="time / tau", ylabel="activity h")
     ax.legend(title="current", loc="upper right", ncol=5, fontsize=8)
     return plots.finish(ax)
 
