@@ -224,7 +224,7 @@ widgets.explore(draw_hebb, alt=say_hebb, rule=["Hebb", "anti-Hebb"], presynaptic
 
 # %% [markdown]
 # :::{container} covered
-# For one synapse the whole course is known: $y = w x$, so each example multiplies the weight by $1 \pm \eta x^2$. Hebb's rule multiplies again and again by a number larger than one, and nothing in it says stop. The anti-Hebbian rule shrinks what it is given, down to nothing.
+# For one synapse the whole course is known: $y = w x$, so each example multiplies the weight by $1 \pm \eta x^2$. Under Hebb's rule this number is larger than one, and the weight grows without end. Under the anti-Hebbian rule, with small steps, it lies between 0 and 1, and the weight goes to zero without reaching it.
 # :::
 #
 # ## A threshold: CLO and BCM
@@ -1089,7 +1089,7 @@ records.claims([
 #
 # ## Where the numbers come from
 #
-# Everything in this chapter is computed live: the clouds and mixtures from seeds, the patches from the data named under the figures. There is no record. The rules are those of `advlens.hebbian`; each loop above is held against it in the cell below the loop.
+# Everything in this chapter is computed live: the clouds and mixtures from seeds, the patches from the data named under the figures. There is no record. The rules are those of `advlens.hebbian`, and the loops above are compared with it in the cells where they stand; only the cubic rule is this page's own.
 #
 # ## References
 #
