@@ -276,6 +276,16 @@ def local_learning() -> plt.Figure:
     return fig
 
 
+def competing_units() -> plt.Figure:
+    """Eighteen hidden units that learnt from digits without a label."""
+    rows = zoo.pretrained("hebbian_bio", "mnist")[2].weight.detach()[:18].view(-1, 28, 28)
+    fig, ax = sheet(6.4, 3.2)
+    for k, row in enumerate(rows):
+        tile(ax, row, 0.3 + 0.98 * (k % 6), 2.12 - 0.97 * (k // 6), 0.88, cmap=SIGNED, limit=row.abs().max().item(),
+             frame=0)
+    return fig
+
+
 def save(fig: plt.Figure, name: str, dpi: int, colours: int = 128) -> None:
     png = io.BytesIO()
     fig.savefig(png, dpi=dpi, facecolor=NIGHT)
@@ -289,7 +299,7 @@ def save(fig: plt.Figure, name: str, dpi: int, colours: int = 128) -> None:
 
 CARDS = {"00": adversarial_examples, "01": images, "02": filters, "03": one_step, "04": many_steps, "05": least_effort,
          "06": without_gradients, "07": honest_evaluation, "08": compressed, "09": frequencies,
-         "10": capacity, "11": local_learning}
+         "10": capacity, "11": local_learning, "12": competing_units}
 
 
 def main() -> None:

@@ -194,6 +194,18 @@ widgets.lab(net="lenet", attack="fgsm")
 # 65 minutes
 # :::
 # ::::
+#
+# ::::{grid-item-card} 12 Competing units
+# :img-top: _static/cards/12.png
+# :img-alt: Eighteen small pictures of weights that look like handwritten digits.
+# :link: ../chapters/12_competing_units
+# :link-type: doc
+#
+# Can a layer learn digits that nobody has named?
+# :::{card-footer}
+# 55 minutes
+# :::
+# ::::
 # :::::
 #
 # Each chapter ends with exercises that tell you what went wrong, with a hint. Teachers find assignments and grading on the page [For instructors](instructors.md); how to run everything at home stands in [How to use this book](how_to_use.md).

@@ -101,10 +101,7 @@ checks.rank_rule(my_update)
 #
 # ![Sixteen pictures of weights in two colours, in two rows. Twelve look like a written digit or a blend of several, four are noise.](expected/12_code.png)
 
-# %% expected="12_code"
-digits = data.load("digits")
-x = digits.images.flatten(1)
-
+# %% nbgrader={"grade": false, "grade_id": "training", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def start(name, images, seed, p):
     """The first rows, (16, 784), and the generator that then draws the mini-batches."""
     g = torch.Generator().manual_seed(seed)
@@ -122,6 +119,9 @@ def train(images, w, g, p=3, k=2, delta=0.4, step=0.1):
         w = my_update(w, images[rows], p, k, delta, step * (1 - n / len(batches)))
     return w
 
+# %% expected="12_code"
+digits = data.load("digits")
+x = digits.images.flatten(1)
 features = train(x, *start("long", x, seed=4, p=3))
 pictures = [plots.noise(row.view(1, 28, 28), limit=0.3) for row in features]
 plots.grid([pictures[:8], pictures[8:]], source=digits.source)

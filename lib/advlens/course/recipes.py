@@ -94,8 +94,8 @@ RECIPES = {
     "fully_connected-digits": Recipe("fully_connected", 100, adam, 5e-3, training.shift(1), batch_size=32),
     "cifar_net-shapes": Recipe("cifar_net", 20, sgd, 0.05, photos, batch_size=64),
     "vgg_blocks-shapes": Recipe("vgg_blocks", 20, sgd, 0.02, photos, batch_size=64),
-    # belaustegui2022 takes 300 epochs of plain cross-entropy.  With logits this large that is a loss with a
-    # corner, and every step a jump; seen through a temperature it is smooth, and fewer epochs do.  The
+    # belaustegui2022 takes 300 epochs of plain cross-entropy.  With logits this large that is nearly a loss with
+    # corners; seen through a temperature it is smooth (what that does: the record 12-readout).  The
     # temperature is in the loss and not in the net, whose softmax saturates as the source's does.  Only
     # training needs it: an attack along the log-odds has its gradient without one.
     "hebbian_bio-mnist": Recipe("hebbian_bio", 100, torch.optim.Adam, 1e-3, batch_size=100, temperature=1e3,

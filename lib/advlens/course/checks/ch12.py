@@ -4,7 +4,6 @@ which every unit finds work.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from functools import cache
 
@@ -13,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advlens import data
-from advlens.course.checks import closed, hint
-from advlens.kernels import krotov_hopfield
+from advlens.course.checks import hint
 
 # --- the pencil ------------------------------------------------------------------
 
@@ -118,8 +116,7 @@ def _one_update(function, units: int, examples: int, inputs: int, p: float, k: i
 def _call(function, w: Tensor, x: Tensor, *settings) -> Tensor:
     """function(w, x, p, k, delta, step), after a look at its shape and its traces."""
     mine, given = w.clone(), x.clone()
-    with _closed_kernel():
-        got = hint.call(function, mine, given, *settings)
+    got = hint.call(function, mine, given, *settings)
     hint.require(torch.equal(mine, w), "You changed the weights of your caller in place (+= does that): return new "
                                        "ones, w + ...")
     hint.require(torch.equal(given, x), "You changed the images of your caller in place: work on a copy.")
@@ -129,19 +126,6 @@ def _call(function, w: Tensor, x: Tensor, *settings) -> Tensor:
     hint.require(torch.isfinite(got).all(), "The new weights hold NaN or infinity: a negative weight to a broken power "
                                             "is no number. Are the bars around W missing?")
     return got.detach()
-
-
-@contextlib.contextmanager
-def _closed_kernel():
-    """The closed book of `hint.call` holds `hebbian`; the lines that do its work stand in the kernel."""
-    before = {function: function.__code__ for function in (krotov_hopfield.currents, krotov_hopfield.update_)}
-    for function in before:
-        function.__code__ = closed._hint.__code__.replace(co_name=function.__name__)
-    try:
-        yield
-    finally:
-        for function, code in before.items():
-            function.__code__ = code
 
 
 def _currents(w: Tensor, x: Tensor, p: float) -> Tensor:
