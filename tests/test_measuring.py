@@ -198,7 +198,7 @@ def test_values_are_nested_by_the_entries_of_their_point():
     assert only([({}, 42)]) == 42
 
 
-RANDOM = {"05-linear", "09-jpeg"}  # networks and points are drawn from the seed, or are waves
+RANDOM = {"05-linear", "09-jpeg", "12-winners"}  # networks and points are drawn from the seed, or are waves
 
 
 def test_every_measurement_of_the_checkout_is_a_grid():
