@@ -101,6 +101,7 @@ opening = {rule: walk(rule, cloud, first_weights, STEP)[0][:, 0] for rule in ("H
 
 def draw_seen(rule, examples):
     w, ax = opening[rule][examples], plots.axes(height=3.5)
+    ax.plot(*cloud[examples:].T, ".", color=plots.GREY, alpha=0.3, markersize=3)
     ax.plot(*cloud[:examples].T, ".", color=BLUE, alpha=0.55, markersize=4)
     shown = w * min(1, 2.8 / w.norm().item())
     ax.annotate("", shown, (0, 0), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2.6, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 18})
@@ -115,7 +116,7 @@ def say_seen(rule, examples):
 
 
 widgets.explore(draw_seen, alt=say_seen, rule=["Hebb", "Oja"], examples=SEEN,
-                caption="Examples of two correlated inputs and the weights of one neuron that learns from them, one after the other. Both rules begin with the same weights and see the same examples. An arrow that is longer than the picture is cut.")
+                caption="Examples of two correlated inputs and the weights of one neuron that learns from them, one after the other. Both rules begin with the same weights and see the same examples. Blue: examples seen; pale: still to come. An arrow that is longer than the picture is cut.")
 
 # %% [markdown]
 # :::{admonition} At a glance
