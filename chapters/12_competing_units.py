@@ -77,7 +77,7 @@ def draw_units(network, units):
 
 
 def say_units(network, units):
-    looks = "noise with a few darker and brighter spots" if network == "the first network" else "pale or dark shapes of whole digits and of parts of them"
+    looks = "coarse and fine noise, with blurred strokes in some of them" if network == "the first network" else "pale or dark shapes of whole digits and of parts of them"
     return f"Units {units + 1} to {units + 24} of {network}, the weights of each as a small picture: {looks}."
 
 
@@ -93,7 +93,7 @@ widgets.explore(draw_units, alt=say_units, network=list(first), units=PAGES,
 # - **Sources** {cite}`belaustegui2022`, sections 2.2 and 2.3, after {cite}`krotov2019`. Oja's rule and lateral weights are those of [chapter 11](11_local_learning.ipynb).
 # :::
 #
-# The second network is the one whose hidden units never saw a label: the units that resemble digits are those of the network that was not told. In {cite}`belaustegui2022` it is called **Bio**, the other **BP**, for backpropagation. Both have the layers 784, 2,000 and 10. In Bio the first weights are learnt from images alone, by a rule that is {term}`local <local rule>`; then they are frozen, and only the ten output units learn from labels.
+# The second network is the one whose hidden units never saw a label: the clearer digits are in the network that was not told. In {cite}`belaustegui2022` it is called **Bio**, the other **BP**, for backpropagation. Both have the layers 784, 2,000 and 10. In Bio the first weights are learnt from images alone, by a rule that is {term}`local <local rule>`; then they are frozen, and only the ten output units learn from labels.
 #
 # In the last chapter several units learnt different things because each heard what the others said. Here they compete for each image, and only who wins turns towards it.
 #
@@ -203,7 +203,11 @@ display(records.say("Does the solver agree? {cases} random cases (five units, si
 # Where does a row end? Let $N_i = \sum_k |W_{ik}|^p$. By the chain rule, and with the definition of the current,
 #
 # $$
-# \tau_L \frac{dN_i}{dt} = \tau_L \, p \sum_k |W_{ik}|^{p-2} W_{ik} \frac{dW_{ik}}{dt} = p \, g(h_i) \, \bigl( I_i - I_i N_i \bigr) = p \, g(h_i) \, I_i \, (1 - N_i) .
+# \begin{aligned}
+# \tau_L \frac{dN_i}{dt} &= \tau_L \, p \sum_k |W_{ik}|^{p-2} W_{ik} \frac{dW_{ik}}{dt} \\
+# &= p \, g(h_i) \, \bigl( I_i - I_i N_i \bigr) \\
+# &= p \, g(h_i) \, I_i \, (1 - N_i) .
+# \end{aligned}
 # $$
 #
 # While a unit learns and its current is positive, $N_i$ grows if it is below one and falls if it is above. So a row that wins comes to the surface $\sum_k |W_{ik}|^p = 1$, the unit sphere of the $p$-norm.
@@ -392,7 +396,7 @@ widgets.explore(draw_setting, alt=say_setting, setting={name: name for name in e
 
 # %% tags=["remove-input", "covered"]
 spread = lambda values, form=".0%": f"{min(values):{form}}" if f"{min(values):{form}}" == f"{max(values):{form}}" else f"{min(values):{form}} to {max(values):{form}}"
-lines, columns = ["| setting | sphere | win | power 1 | power 4.5 |", "|---|---|---|---|---|"], ("sphere", "win", "ridge 1", "ridge 4.5")
+lines, columns = ["| setting | rows | win | power 1 | power 4.5 |", "|---|---|---|---|---|"], ("sphere", "win", "ridge 1", "ridge 4.5")
 listed = everything | {"random rows": rows_of["random"], "image rows": rows_of["images"]}
 for name, found in listed.items():
     lines.append(f"| {name} | " + " | ".join(f"{mean(found[key]):.0%}" if key in columns[:2] else f"{mean(found[key]):.1%}" for key in columns) + " |")
@@ -401,7 +405,7 @@ display(Markdown("\n".join(lines)), records.quote("12-settings"))
 
 # %% [markdown]
 # :::{container} covered
-# Each line is the mean of three trainings. *Sphere*: the share of rows within a hundredth of length one; *win*: the share of units that win an image. The last two columns are readouts, linear in $\max(0, I_i)$ or in its power $4.5$, with the current for $p = 2$ on every line, fitted by {term}`ridge regression` with one and the same penalty on the same 10,000 images and judged on the 10,000 test images. The last two lines did not learn: random rows of length one, and 100 training images as rows.
+# Each line is the mean of three trainings. *Rows*: the share of rows within a hundredth of length one, on the sphere; *win*: the share of units that win an image. The last two columns are readouts, linear in $\max(0, I_i)$ or in its power $4.5$, with the current for $p = 2$ on every line, fitted by {term}`ridge regression` with one and the same penalty on the same 10,000 images and judged on the 10,000 test images. The last two lines did not learn: random rows of length one, and 100 training images as rows.
 # :::
 
 # %% tags=["remove-input", "covered"]
@@ -487,7 +491,7 @@ display(records.say("To say it in numbers: for each unit we look for the image, 
                         why="Our pictures and the cosines point the same way. But our trainings depart from the source's, as said below: Bio's rows in step and epochs, BP's in the loss and the epochs. Five trainings of each with the source's settings, judged by people who do not know which network a picture comes from, would test it."))
 
 # %% [markdown]
-# Why digits? Leave punishment aside and let $p = 2$. A row is at rest when the changes by the images that it wins add up to nothing, $\sum_n (x_n - I_n W) = 0$ with $n$ over these images and $I_n$ its currents, so $W = \sum_n x_n / \sum_n I_n$. It points to the sum of its images and has length one. That is a centre of *spherical k-means* {cite}`dhillon2001`: each image goes to the row of the nearest direction, each row to the mean direction of its images. With punishment a row is also pushed off the images for which it came second.
+# Why digits? Leave punishment aside and let $p = 2$. A row is at rest when the changes by the images that it wins add up to nothing, $\sum_m (x_m - I_m W) = 0$ with $m$ over these images and $I_m$ its currents, so $W = \sum_m x_m / \sum_m I_m$. It points to the sum of its images; multiplied by $W$, the first equation says that its length is one. That is a centre of *spherical k-means* {cite}`dhillon2001`: each image goes to the row of the nearest direction, each row to the mean direction of its images. With punishment a row is also pushed off the images for which it came second.
 
 # %% tags=["remove-input"]
 def agree(rows):
@@ -516,8 +520,8 @@ records.say("In the trainings of {units} units above, the cosine between a row a
 widgets.predict(
     "Bio sees a digit. Count how many of its 2,000 units it takes to make half of the sum of all a. With the power 1 it takes several hundred. And with 4.5?",
     {"Still several hundred: the order of the units is the same": "The order is, the shares are not. A current that is twice as large counts twice at power 1; at 4.5 it counts about 23 times.",
-     "About a hundred and fifty": "A power makes the race harder, but the best units of a digit have nearly equal currents, and a power does not separate what is equal.",
-     "One or two": "If the best current were far ahead. But many prototypes are similar to a digit, and nearly equal numbers have nearly equal powers."},
+     "About a hundred and fifty": "A power makes the race harder, but the currents fall slowly from the best unit to the next, and the next.",
+     "One or two": "If the best current were far ahead. But many rows are similar to a digit, and their currents are not far below the best."},
     answer="About a hundred and fifty")
 
 # %% tags=["remove-input", "covered"]
@@ -678,7 +682,7 @@ records.say("**What was shown.** The order of competing units is that of their c
             holds=got("default", "ridge 4.5") > mean(rows_of["random"]["ridge 4.5"]))
 
 # %% [markdown]
-# **What is open.** Five trainings of each network at full size, and the source's own loss, steps and epochs there. The settings one at a time at full size, and two at a time at any size; three trainings of 100 units bear out large differences only. Photographs. And whether a layer that never saw a label is harder to fool: nobody was attacked here.
+# **What is open.** Five trainings of each network at full size, and the source's own loss, steps and epochs there. The settings one at a time at full size, and two at a time at any size; three trainings of 100 units bear out large differences only. Which power suits which rows. Photographs. And whether a layer that never saw a label is harder to fool: nobody was attacked here.
 
 # %% tags=["remove-input"]
 apart = {name: alike(rows) for name, rows in trials.items()}
