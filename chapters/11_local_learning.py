@@ -566,10 +566,10 @@ panels = plots.axes(6, height=3.4)
 for ax, name in zip(panels, SETTINGS):
     circle = torch.linspace(0, 2 * math.pi, 61)
     ax.plot(circle.cos(), circle.sin(), color=plots.GREY, linewidth=0.7)
-    ax.plot(*(long_axis[:, None] * torch.tensor([-5.0, 5.0])), ":", color=plots.GREY)
+    ax.plot(*(long_axis[:, None] * torch.tensor([-3.0, 3.0]) / long_axis.abs().max()), ":", color=plots.GREY)
     for seed, colour in enumerate((BLUE, ORANGE, GREEN, PINK, AMBER)):
         path = paths[name][:, seed]
-        path = path[path.norm(dim=1) < 8]  # what the picture can show
+        path = path[path.abs().amax(1) < 3]  # what the picture can show
         ax.plot(*path[::30].T, color=colour, linewidth=1.1)
         if size[name][seed] < 3:
             ax.plot(*path[-1], "o", color=colour, markersize=5)

@@ -36,8 +36,9 @@ def test_a_script_waits_or_stays_away(script, body, left):
 
 
 def test_code_loses_only_what_colours_nothing(site):
-    assert light_page.PLAIN.sub(r"\1", '<span class="k">if</span><span class="w"> </span><span class="n">x</span>') == (
-        '<span class="k">if</span> x')
+    code = ('<span class="k">if</span><span class="w"> </span><span class="n">x</span><span class="o">.</span>'
+            '<span class="n">y</span><span class="o">==</span>')
+    assert light_page.PLAIN.sub(r"\1\2", code) == '<span class="k">if</span> x.y<span class="o">==</span>'
     css = (site / "_static" / "pygments.css").read_text()
     for theme in ("light", "dark"):
         plain = re.search(rf'html\[data-theme="{theme}"\] \.highlight {{[^}}]*\bcolor: (#\w+)', css)[1]

@@ -102,6 +102,7 @@ def visit(new_page, address):
         page.wait_for_timeout(400)  # colours fade from one theme to the other
         report.axe += page.evaluate(AXE_RUN, ["wcag2aa"])
         page.set_viewport_size({"width": 360, "height": 740})
+        page.evaluate("() => document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
         page.wait_for_timeout(150)
         report.stuck = page.evaluate(STUCK)
         page.context.close()
