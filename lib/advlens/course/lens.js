@@ -81,13 +81,21 @@ function explore(root, tell) {
 
   const words = (chosen) => controls.map((one, i) => one.words(chosen[i])).join(", ");
 
+  // A lazy picture that left the page before it came never comes; a copy of it does.
+  function loaded(image) {
+    if (image.complete || image.loading !== "lazy") return image;
+    const copy = new Image();
+    copy.src = image.src;
+    return copy;
+  }
+
   async function show(chosen) {
     controls.forEach((one, i) => one.set(chosen[i], chosen[0]));
     at.textContent = words(chosen);
     const number = chosen.reduce((sum, index, i) => sum * controls[i].size + index, 0);
     current = number;
     // A picture that cannot be decoded is shown as it is.
-    await Promise.all([...frame(number).querySelectorAll("img")].map((image) => image.decode().catch(() => {})));
+    await Promise.all([...frame(number).querySelectorAll("img")].map((image) => loaded(image).decode().catch(() => {})));
     if (current === number) place(number);
   }
 
